@@ -1,0 +1,1 @@
+"""Compositions of tasks, and the command line."""

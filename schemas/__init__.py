@@ -1,0 +1,1 @@
+"""What the data is: the spec, Arrow schemas, identities, references, manifests."""

@@ -1,0 +1,54 @@
+"""The errors that end a build or a command, each with the exit code that a shell sees.
+
+Every message says what was wrong, the value, what was expected and the next step.
+"""
+
+from __future__ import annotations
+
+
+class VecmillError(Exception):
+    """Anything that stops a command: exit code 1 unless a subclass says otherwise."""
+
+    exit_code = 1
+
+
+class UsageError(VecmillError):
+    """The spec or the command line is wrong: exit code 2."""
+
+    exit_code = 2
+
+
+class RefusedError(VecmillError):
+    """A gate, a hold or a source refused the build and nothing was published: exit code 3.
+
+    `refused_by` names the gates, as they stand in the manifest.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, refused_by: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.refused_by = refused_by
+
+
+class SourceError(VecmillError):
+    """A source cannot be listed or is empty: refused where a release exists, else a usage error.
+
+    The composition turns it into exit code 3 or 2; `source` is the source's name.
+    """
+
+    exit_code = 2
+
+    def __init__(self, source: str, message: str) -> None:
+        super().__init__(message)
+        self.source = source
+
+
+class MissingExtraError(UsageError):
+    """An optional package is not installed; the message prints the install line."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package '{package}', which is not installed: "
+            f"pip install 'vecmill[{extra}]'"
+        )

@@ -1,0 +1,100 @@
+"""What makes two texts, two items or two rows the same: canonical text, ids and hashes.
+
+These rules are part of the table contract and hard to change later, so they carry a version
+number (`RULES_VERSION`) that enters the name of every file in the `workdir`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+RULES_VERSION = 1
+"""Raised when any rule in this module changes: then every item is a new item."""
+
+HASH_BYTES = 16
+"""blake2b-128: 16 bytes are enough for 1e15 items at a collision chance of 1e-9."""
+
+
+def canonical_text(parts: Iterable[str | None]) -> str:
+    """NFC, line ends LF, null and blank parts dropped, parts joined by one blank line.
+
+    Returns `""` when nothing is left. Offsets in the table count code points of this text.
+    """
+    kept = [part for part in parts if part is not None and not part.isspace() and part]
+    return "\n\n".join(
+        unicodedata.normalize("NFC", part.replace("\r\n", "\n").replace("\r", "\n"))
+        for part in kept
+    )
+
+
+def encode_key(key: str) -> str:
+    """Percent-encode `%`, `#` and `:`, so that an id can be taken apart again."""
+    return key.replace("%", "%25").replace("#", "%23").replace(":", "%3A")
+
+
+def item_id(source: str, key: str, chunk: int | None) -> str:
+    """`source:key`, or `source:key#7` for the eighth chunk of a chunked source."""
+    place = f"{source}:{encode_key(key)}"
+    return place if chunk is None else f"{place}#{chunk}"
+
+
+def digest_bytes(data: bytes) -> bytes:
+    """blake2b-128 of `data`: 16 bytes."""
+    return hashlib.blake2b(data, digest_size=HASH_BYTES).digest()
+
+
+def digest_json(value: object) -> str:
+    """32 hex digits that name a JSON-like value, whatever the order of its keys."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+    return digest_bytes(text.encode("utf-8", "surrogatepass")).hex()
+
+
+def content_hashes(contents: Iterable[str | bytes]) -> pa.FixedSizeBinaryArray:
+    """The content hash of each text (as UTF-8) or of each image file's bytes.
+
+    Returns `n` values of fixed binary 16.
+    """
+    return pa.array(
+        [digest_bytes(c.encode() if isinstance(c, str) else c) for c in contents],
+        pa.binary(HASH_BYTES),
+    )
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The column as strings; nested and binary values by a stable Python form."""
+    kind = column.type
+    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        values = [
+            None if v is None else json.dumps(v, sort_keys=True, ensure_ascii=False, default=repr)
+            for v in column.to_pylist()
+        ]
+        return pa.chunked_array([pa.array(values, pa.string())])
+    return column.cast(pa.string())
+
+
+def row_hashes(table: pa.Table, columns: Sequence[str]) -> pa.FixedSizeBinaryArray:
+    """The row hash: names and values of `columns`, each value with its length, null apart from "".
+
+    `columns` are taken in the order given; callers pass source, key, kind, chunk, start, end, uri
+    and then the user's columns by name. Returns `table.num_rows` values of fixed binary 16.
+    """
+    header = digest_bytes("\x1f".join(columns).encode())
+    texts = []
+    for name in columns:
+        value = _as_text(table.column(name))
+        size = pc.cast(pc.binary_length(value), pa.string())
+        joined = pc.binary_join_element_wise(size, value, ":")
+        texts.append(pc.fill_null(joined, "~"))
+    if not texts:
+        return pa.array([header] * table.num_rows, pa.binary(HASH_BYTES))
+    lines = pc.binary_join_element_wise(*texts, "\x1f")
+    return pa.array(
+        [digest_bytes(header + line.encode()) for line in lines.to_pylist()],
+        pa.binary(HASH_BYTES),
+    )

@@ -1,0 +1,1 @@
+"""One folder a stage, and the rooms that stages share."""

@@ -1,0 +1,1 @@
+"""The gates: what must hold of a candidate before it is published."""

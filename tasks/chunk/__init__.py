@@ -1,0 +1,1 @@
+"""Records → items with hashes, cut in the embedder's own tokens."""

@@ -1,0 +1,1 @@
+"""Which items are copies of which: marked, never removed."""

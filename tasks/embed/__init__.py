@@ -1,0 +1,1 @@
+"""Content that has no vector yet → vector files, by shard."""

@@ -1,0 +1,1 @@
+"""Models behind one protocol: resolve, fingerprint, load, encode."""

@@ -1,0 +1,1 @@
+"""List, read and normalise: source files → records and rejects."""

@@ -1,0 +1,1 @@
+"""What changed against the published release, and what must be embedded."""

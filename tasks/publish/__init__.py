@@ -1,0 +1,1 @@
+"""Stage rows as a candidate, commit the same transaction, move the tags."""

@@ -1,0 +1,1 @@
+"""Search a published release."""

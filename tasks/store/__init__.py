@@ -1,0 +1,1 @@
+"""The `workdir`: content-addressed work in progress. A file that exists is done."""

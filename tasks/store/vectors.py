@@ -1,0 +1,57 @@
+"""Vectors in the `workdir`, found by content hash: `vectors/<vector key>/*.parquet`.
+
+Which shard made a vector does not matter; a content that any file holds is never embedded again.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.store.workdir import Store
+
+FILES_HELD = 16
+"""Vector files kept in memory while rows are put together: some MB each."""
+
+
+def vectors_folder(vector_key: str) -> str:
+    """The folder, below the `workdir`, of the vectors that share a vector key."""
+    return f"vectors/{vector_key}"
+
+
+def vector_index(store: Store, vector_key: str) -> pl.DataFrame:
+    """Where each known content's vector lies.
+
+    Returns columns content_hash (binary, unique), file (str), at (uint32, row in the file).
+    """
+    frames = [
+        pl.from_arrow(pq.read_table(path, columns=["content_hash"]).cast(_BINARY))
+        .with_row_index("at")
+        .with_columns(file=pl.lit(str(path)))
+        for path in store.files(vectors_folder(vector_key))
+    ]
+    if not frames:
+        return pl.DataFrame(schema={"content_hash": pl.Binary, "file": pl.String, "at": pl.UInt32})
+    return pl.concat(frames).select("content_hash", "file", "at").unique("content_hash", keep="any")
+
+
+_BINARY = pa.schema([pa.field("content_hash", pa.binary())])
+
+
+def read_vectors(places: pl.DataFrame, dimensions: int) -> np.ndarray:
+    """The vectors at `places` (columns file, at), in that order: float32 `(n, dimensions)`."""
+    out = np.empty((places.height, dimensions), np.float32)
+    numbered = places.with_row_index("out")
+    for (file,), rows in numbered.partition_by("file", as_dict=True).items():
+        out[rows["out"].to_numpy()] = _load(str(file))[rows["at"].to_numpy()]
+    return out
+
+
+@lru_cache(FILES_HELD)
+def _load(path: str) -> np.ndarray:
+    column = pq.read_table(path, columns=["vector"]).column("vector").combine_chunks()
+    return column.flatten().to_numpy().reshape(len(column), -1)

@@ -1,0 +1,141 @@
+"""The `workdir` as a store of content-addressed files: a file that exists is whole.
+
+A file's name says what it holds and under which settings, so resuming needs no bookkeeping: it is
+looked up, and only what is missing is made. Files are written under a temporary name and renamed.
+
+    store.find("records", digest)      → path or None
+    with store.create("records", digest) as path: ...   # renamed into place on success
+
+With a `scratch` folder (a dry run) new files go there and nothing is written to the `workdir`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.arrow import REJECTS
+from schemas.refs import RejectsRef
+
+TEMPORARY = ".tmp-"
+"""Every unfinished file's name starts so."""
+
+ROWS_PER_GROUP = 8_192
+"""Small row groups: a shard of the next stage reads a slice without its whole file."""
+
+REJECTS_HELD = 10_000
+"""Rejects kept in memory before they are written: some MB."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """A `workdir` on this machine's file system, shared by the spaces that name it."""
+
+    root: str
+    scratch: str | None = None
+
+    def path(self, folder: str, name: str, suffix: str = ".parquet") -> Path:
+        """Where a new file of that name belongs."""
+        return Path(self.scratch or self.root) / folder / f"{name}{suffix}"
+
+    def find(self, folder: str, name: str, suffix: str = ".parquet") -> Path | None:
+        """The finished file of that name, or None."""
+        for root in (self.root, self.scratch):
+            if root is not None and (path := Path(root) / folder / f"{name}{suffix}").exists():
+                return path
+        return None
+
+    def files(self, folder: str, suffix: str = ".parquet") -> list[Path]:
+        """Every finished file of a folder, sorted by name; `[]` when there is none."""
+        found: list[Path] = []
+        for root in (self.root, self.scratch):
+            if root is not None:
+                found += [
+                    path
+                    for path in (Path(root) / folder).glob(f"*{suffix}")
+                    if not path.name.startswith(TEMPORARY)
+                ]
+        return sorted(found)
+
+    @contextmanager
+    def create(self, folder: str, name: str, suffix: str = ".parquet") -> Iterator[Path]:
+        """Yield a temporary path to write; on success it becomes the file of that name.
+
+        Two writers of one name write the same content, so the last rename wins harmlessly.
+        """
+        final = self.path(folder, name, suffix)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        part = final.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{final.name}")
+        try:
+            yield part
+            os.replace(part, final)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+class RejectsWriter:
+    """Streams rejects into `rejects/<name>.parquet`; counts them by level.
+
+    Use as a context manager inside the stage that writes its data file *after* the rejects file
+    is in place: the data file's existence then says that both are whole.
+    """
+
+    def __init__(self, store: Store, name: str, **defaults: object) -> None:
+        self._store = store
+        self._name = name
+        self._defaults = defaults
+        self._held: list[dict[str, object]] = []
+        self._counts = {"record": 0, "item": 0}
+
+    def __enter__(self) -> RejectsWriter:
+        self._context = self._store.create("rejects", self._name)
+        self._writer = pq.ParquetWriter(self._context.__enter__(), REJECTS, compression="zstd")
+        return self
+
+    def add(self, **reject: object) -> None:
+        """Add one reject: fields of `REJECTS`, over the defaults given at construction."""
+        row = {"level": "record", **self._defaults, **reject}
+        self._counts[str(row["level"])] += 1
+        self._held.append(row)
+        if len(self._held) >= REJECTS_HELD:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._held:
+            self._writer.write_table(pa.Table.from_pylist(self._held, REJECTS))
+            self._held.clear()
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is None:
+            self._flush()
+        self._writer.close()
+        self._context.__exit__(*error)  # type: ignore[arg-type]
+
+    @property
+    def ref(self) -> RejectsRef:
+        """The reference to hand on, once the writer is closed."""
+        path = self._store.path("rejects", self._name)
+        return RejectsRef(str(path), self._counts["record"], self._counts["item"])
+
+
+def read_rejects_ref(path: Path) -> RejectsRef:
+    """The reference to a rejects file that an earlier build wrote."""
+    levels = pq.read_table(path, columns=["level"]).column("level").to_pylist()
+    return RejectsRef(str(path), levels.count("record"), levels.count("item"))
+
+
+def excluded_rows(part: str, rejects: Sequence[RejectsRef]) -> list[int]:
+    """The rows of records part `part` that the given rejects take out, sorted."""
+    rows: set[int] = set()
+    for ref in rejects:
+        if ref.records:
+            table = pq.read_table(ref.path, columns=["part", "row"], filters=[("part", "=", part)])
+            rows.update(r for r in table.column("row").to_pylist() if r is not None)
+    return sorted(rows)

@@ -1,0 +1,1 @@
+"""The Lance protocol: transactions, releases, companions."""

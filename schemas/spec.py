@@ -23,8 +23,17 @@ Name = Annotated[
 Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", max_length=100)]
 
 ColumnType = Literal[
-    *("string", "bool", "int8", "int16", "int32", "int64", "float32", "float64"),
-    *("date", "timestamp", "list<string>"),
+    "string",
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float32",
+    "float64",
+    "date",
+    "timestamp",
+    "list<string>",
 ]
 """The types a column can be cast to; `timestamp` is microseconds in UTC."""
 
@@ -114,7 +123,7 @@ class ChunkSpec(Model):
         256,
         ge=8,
         le=100_000,
-        description="Content tokens in a chunk; capped at the model's window.",
+        description="Content tokens in a chunk, at most the model's window.",
     )
     overlap: int = Field(0, ge=0, description="Tokens that neighbouring chunks share.")
     tokenizer: str | None = Field(
@@ -183,7 +192,7 @@ class DedupeSpec(Model):
     )
     keep: tuple[Literal["earliest", "latest", "longest", "shortest"], ...] = Field(
         ("earliest", "longest"),
-        description="Which copy is kept, first criterion first; then by id.",
+        description="Which copy is kept: by these in turn, then by id.",
     )
 
 
@@ -235,9 +244,7 @@ class SpaceSpec(Model):
 
     space: Name = Field(description="The table's name.")
     uri: str = Field(min_length=1, description="LanceDB URI: a folder or an object store.")
-    workdir: str = Field(
-        "./.vecmill", description="Work in progress; deleting it costs time alone."
-    )
+    workdir: str = Field("./.vecmill", description="Work in progress; safe to delete.")
     storage_options: dict[str, str] | str | None = Field(
         None, description="Storage option → name of the environment variable that holds it."
     )

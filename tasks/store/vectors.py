@@ -29,7 +29,7 @@ def vector_index(store: Store, vector_key: str) -> pl.DataFrame:
     Returns columns content_hash (binary, unique), file (str), at (uint32, row in the file).
     """
     frames = [
-        pl.from_arrow(pq.read_table(path, columns=["content_hash"]).cast(_BINARY))
+        pl.DataFrame(pq.read_table(path, columns=["content_hash"]).cast(_BINARY))
         .with_row_index("at")
         .with_columns(file=pl.lit(str(path)))
         for path in store.files(vectors_folder(vector_key))

@@ -75,7 +75,7 @@ class Store:
         part = final.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{final.name}")
         try:
             yield part
-            os.replace(part, final)
+            part.replace(final)
         finally:
             part.unlink(missing_ok=True)
 

@@ -71,6 +71,35 @@ ITEM_FIELDS = [
 ]
 ITEM_NAMES = [field.name for field in ITEM_FIELDS]
 
+PLAN = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        # new | changed | metadata_only | rejudged | unchanged | removed
+        pa.field("class", pa.string(), nullable=False),
+        pa.field("content_hash", HASH),
+        pa.field("part", pa.string()),  # path of the items file; null for removed
+        pa.field("row", pa.int64()),  # position in that file
+        pa.field("duplicate_of", pa.string()),
+        pa.field("duplicate_kind", pa.string()),
+        pa.field("duplicate_score", pa.float32()),
+        pa.field("rowaddr", pa.uint64()),  # of the base row with this id; null for new
+        pa.field("vector_rowaddr", pa.uint64()),  # of a base row with this content, if any
+    ]
+)
+
+CONTENTS = pa.schema(
+    [
+        pa.field("content_hash", HASH, nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("part", pa.string(), nullable=False),  # the items file where it first stands
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+    ]
+)
+
 TABLE_NAMES = [
     *("id", "source", "key", "kind", "chunk", "start", "end", "text", "uri"),
     *("content_hash", "row_hash", "vector", "duplicate_of", "duplicate_kind", "duplicate_score"),

@@ -132,3 +132,25 @@ class EmbedderRef:
     def vector_key(self) -> str:
         """Names the folder of vectors that may be reused for this embedder."""
         return f"{self.fingerprint}-{self.engine}-{self.precision}"
+
+
+@dataclass(frozen=True)
+class PlanRef:
+    """What a build will do against its base version.
+
+    `path` is a parquet file with one row for each item of the new state and one for each row of
+    the base that leaves (`PLAN` in `schemas.arrow`); `contents` one with the distinct contents
+    that have no vector yet (`CONTENTS`), in item order.
+    """
+
+    path: str
+    contents: str
+    classes: dict[str, int]  # new, changed, metadata_only, rejudged, unchanged, removed
+    to_embed: int
+    overwrite: bool  # the table's schema changes: every row is written again
+    base_version: int
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything would be written."""
+        return self.overwrite or any(n for name, n in self.classes.items() if name != "unchanged")

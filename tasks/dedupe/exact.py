@@ -1,0 +1,63 @@
+"""Exact duplicates: items whose content hash is the same.
+
+Every group keeps one row, the minimum of a total order over the spec's `keep` criteria and then
+the id, so the marks do not depend on the order of arrival. The others point to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from schemas.identity import RULES_VERSION, digest_json
+from schemas.refs import ItemsPart
+from schemas.spec import DedupeSpec
+from tasks.store.items import read_items
+from tasks.store.workdir import Store
+
+ORDER = {
+    "earliest": (pl.col("time"), False),
+    "latest": (pl.col("time"), True),
+    "longest": (pl.col("size"), True),
+    "shortest": (pl.col("size"), False),
+}
+"""Criterion → what is sorted, and whether the greatest comes first; rows without one are last."""
+
+
+def mark_exact(items: Sequence[ItemsPart], spec: DedupeSpec, store: Store) -> str:
+    """Mark every copy but the kept one; return the path of the verdicts.
+
+    The file `duplicates/<digest>.parquet` has columns id, duplicate_of, duplicate_kind ("exact"),
+    duplicate_score (float32, 1.0), a row for each marked item; none when `spec.exact` is off.
+    """
+    digest = digest_json(
+        [RULES_VERSION, "exact", sorted(p.digest for p in items), spec.model_dump()]
+    )
+    if found := store.find("duplicates", digest):
+        return str(found)
+    columns = ["id", "source", "kind", "content_hash", "size", "time"]
+    marked = exact_duplicates(read_items(items if spec.exact else [], columns), spec)
+    with store.create("duplicates", digest) as path:
+        marked.write_parquet(path)
+    return str(store.path("duplicates", digest))
+
+
+def exact_duplicates(items: pl.DataFrame, spec: DedupeSpec) -> pl.DataFrame:
+    """The marked rows among `items` (columns id, source, kind, content_hash, size, time)."""
+    group = ["content_hash", "kind"] + (["source"] if spec.within == "source" else [])
+    by = [ORDER[name][0] for name in spec.keep] + [pl.col("id")]
+    descending = [ORDER[name][1] for name in spec.keep] + [False]
+    return (
+        items.filter(pl.len().over(group) > 1)
+        .sort(by, descending=descending, nulls_last=True)
+        .with_columns(pl.col("id").first().over(group).alias("duplicate_of"))
+        .filter(pl.col("id") != pl.col("duplicate_of"))
+        .select(
+            "id",
+            "duplicate_of",
+            pl.lit("exact").alias("duplicate_kind"),
+            pl.lit(1.0, pl.Float32).alias("duplicate_score"),
+        )
+        .sort("id")
+    )

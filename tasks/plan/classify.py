@@ -1,0 +1,166 @@
+"""The plan: every item of the new state against the base version, by id and hashes.
+
+    new            no row with that id
+    changed        another content (or the vectors were computed in another way)
+    metadata_only  the same content, another row hash
+    rejudged       the same row, another verdict on duplicates
+    unchanged      untouched by the build
+    removed        a row of the base that the new state does not have
+
+Contents are looked up twice, in the `workdir` and in the base, before they are given to the
+embedder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.arrow import CONTENTS, PLAN
+from schemas.identity import digest_bytes, digest_json
+from schemas.refs import ItemsPart, PlanRef
+from tasks.store.items import read_items
+from tasks.store.vectors import vector_index
+from tasks.store.workdir import Store
+
+CLASSES = ("new", "changed", "metadata_only", "rejudged", "unchanged", "removed")
+
+VERDICT = ("duplicate_of", "duplicate_kind", "duplicate_score")
+
+
+@dataclass(frozen=True)
+class Base:
+    """The version that a build starts from. `rows`: id, content_hash, row_hash, verdict, rowaddr.
+
+    `vector_key` is that of its vectors; None when there is no release yet.
+    """
+
+    version: int
+    rows: pl.DataFrame
+    vector_key: str | None
+
+
+def classify(items: pl.DataFrame, base: Base, vector_key: str) -> pl.DataFrame:
+    """The plan's rows (schema `PLAN` plus kind, source, key, uri for the items).
+
+    `items` has columns id, kind, source, key, uri, content_hash, row_hash, part, row and the
+    verdict; `vector_key` is that of the build's embedder: another one makes every row `changed`.
+    """
+    old = base.rows.select(
+        "id",
+        "rowaddr",
+        pl.col("content_hash").alias("old_content"),
+        pl.col("row_hash").alias("old_row"),
+        *(pl.col(name).alias(f"old_{name}") for name in VERDICT[:2]),
+    )
+    same_vectors = base.vector_key == vector_key
+    same_content = pl.col("content_hash").eq(pl.col("old_content")) & pl.lit(same_vectors)
+    same_verdict = pl.all_horizontal(
+        pl.col(name).eq_missing(pl.col(f"old_{name}")) for name in VERDICT[:2]
+    )
+    kept = (
+        items.join(old, on="id", how="left", maintain_order="left")
+        .with_columns(
+            pl.when(pl.col("rowaddr").is_null())
+            .then(pl.lit("new"))
+            .when(~same_content)
+            .then(pl.lit("changed"))
+            .when(pl.col("row_hash") != pl.col("old_row"))
+            .then(pl.lit("metadata_only"))
+            .when(~same_verdict)
+            .then(pl.lit("rejudged"))
+            .otherwise(pl.lit("unchanged"))
+            .alias("class")
+        )
+        .drop("old_content", "old_row", "row_hash", *(f"old_{n}" for n in VERDICT[:2]))
+    )
+    known = base.rows if same_vectors else base.rows.clear()
+    vectors = known.group_by("content_hash").agg(pl.col("rowaddr").min().alias("vector_rowaddr"))
+    kept = kept.join(vectors, on="content_hash", how="left", maintain_order="left")
+    gone = base.rows.join(items.select("id"), on="id", how="anti").select(
+        "id", "rowaddr", pl.lit("removed").alias("class")
+    )
+    return pl.concat([kept, gone], how="diagonal")
+
+
+def missing_contents(plan: pl.DataFrame, known: pl.DataFrame, overwrite: bool) -> pl.DataFrame:
+    """The distinct contents that must be embedded, text first, in item order (`CONTENTS`)."""
+    written = plan.filter(
+        pl.col("content_hash").is_not_null()
+        & pl.col("vector_rowaddr").is_null()
+        & ((pl.col("class") != "unchanged") | pl.lit(overwrite))
+    )
+    return (
+        written.join(known.select("content_hash"), on="content_hash", how="anti")
+        .unique("content_hash", keep="first", maintain_order=True)
+        .select(CONTENTS.names)
+        .sort("kind", descending=True, maintain_order=True)
+    )
+
+
+def plan_build(
+    items: Sequence[ItemsPart],
+    duplicates: str,
+    base: Base,
+    vector_key: str,
+    store: Store,
+    *,
+    overwrite: bool = False,
+    rejected: Collection[bytes] = (),
+) -> PlanRef:
+    """Plan the build and write its two files; `rejected` contents leave the state.
+
+    Raises `ValueError` when an id stands twice in the items: the stages before must prevent it.
+    """
+    columns = ["id", "kind", "source", "key", "uri", "content_hash", "row_hash"]
+    state = read_items(items, columns)
+    if rejected:
+        state = state.filter(~pl.col("content_hash").is_in(list(rejected)))
+    if state["id"].n_unique() != state.height:
+        twice = state.filter(pl.col("id").is_duplicated())["id"].head(3).to_list()
+        raise ValueError(f"ids stand twice in the items, for example {twice}")
+    state = state.join(pl.read_parquet(duplicates), on="id", how="left", maintain_order="left")
+    plan = classify(state, base, vector_key)
+    contents = missing_contents(plan, vector_index(store, vector_key), overwrite)
+    counts = dict(plan["class"].value_counts().iter_rows())
+    digest = digest_json(
+        [
+            sorted(part.digest for part in items),
+            duplicates,
+            base.version,
+            vector_key,
+            overwrite,
+            sorted(content.hex() for content in rejected),
+            digest_bytes(b"".join(contents["content_hash"])).hex(),
+        ]
+    )
+    return PlanRef(
+        path=_write(plan, PLAN, store, "plans", digest),
+        contents=_write(contents, CONTENTS, store, "contents", digest),
+        classes={name: counts.get(name, 0) for name in CLASSES},
+        to_embed=contents.height,
+        overwrite=overwrite,
+        base_version=base.version,
+    )
+
+
+def _write(frame: pl.DataFrame, schema: pa.Schema, store: Store, folder: str, name: str) -> str:
+    table = frame.select(schema.names).to_arrow()
+    with store.create(folder, name) as path:
+        pq.write_table(_cast(table, schema), path, row_group_size=65_536)
+    return str(store.path(folder, name))
+
+
+def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Polars' large types → the schema's own (large binary → fixed binary has no direct cast)."""
+    columns = []
+    for field in schema:
+        column = table.column(field.name)
+        if pa.types.is_fixed_size_binary(field.type):
+            column = column.cast(pa.binary())
+        columns.append(column.cast(field.type))
+    return pa.table(columns, schema=schema)

@@ -1,0 +1,219 @@
+"""What a build will do: classes by id and hashes, and which contents must be embedded."""
+
+from __future__ import annotations
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from made_items import made_items
+from schemas.arrow import vectors_schema
+from schemas.refs import ItemsPart
+from schemas.spec import DedupeSpec
+from tasks.dedupe.exact import mark_exact
+from tasks.plan.classify import Base, plan_build
+from tasks.plan.input_hash import input_hash
+from tasks.plan.shards import PER_SHARD, cut_shards
+from tasks.store.items import read_items
+from tasks.store.workdir import Store
+
+KEY = "f00d-torch-fp32"
+
+NO_ROWS = pl.DataFrame(
+    schema={
+        "id": pl.String,
+        "content_hash": pl.Binary,
+        "row_hash": pl.Binary,
+        "duplicate_of": pl.String,
+        "duplicate_kind": pl.String,
+        "rowaddr": pl.UInt64,
+    }
+)
+
+
+def base_of(*parts: ItemsPart, duplicates: str | None = None, key: str = KEY) -> Base:
+    """A base version that holds exactly these items."""
+    rows = read_items(parts, ["id", "content_hash", "row_hash"])
+    if duplicates:
+        rows = rows.join(pl.read_parquet(duplicates), on="id", how="left", maintain_order="left")
+    else:
+        rows = rows.with_columns(
+            pl.lit(None, pl.String).alias("duplicate_of"),
+            pl.lit(None, pl.String).alias("duplicate_kind"),
+        )
+    rows = rows.with_columns(pl.int_range(pl.len(), dtype=pl.UInt64).alias("rowaddr"))
+    return Base(7, rows.select(NO_ROWS.columns), key)
+
+
+def plan_of(store, part, base, **options):
+    duplicates = mark_exact([part], options.pop("dedupe", DedupeSpec()), store)
+    return plan_build([part], duplicates, base, options.pop("key", KEY), store, **options)
+
+
+def classes(plan) -> dict[str, str]:
+    return dict(pl.read_parquet(plan.path).select("id", "class").rows())
+
+
+def test_first_build_is_all_new_and_embeds_each_content_once(tmp_path):
+    store = Store(str(tmp_path))
+    part = made_items(store, {"a": "one", "b": "two", "c": "one"})
+    plan = plan_of(store, part, Base(1, NO_ROWS, None))
+    assert classes(plan) == {"docs:a": "new", "docs:b": "new", "docs:c": "new"}
+    assert pl.read_parquet(plan.contents)["id"].to_list() == ["docs:a", "docs:b"]
+    assert plan.to_embed == 2
+    assert plan.changes
+
+
+def test_every_class(tmp_path):
+    store = Store(str(tmp_path))
+    lang = [pa.field("lang", pa.string())]
+    before = made_items(
+        store,
+        {"same": "s", "edited": "old", "moved": "m", "gone": "g", "twin": "t", "first": "t"},
+        columns=lang,
+        values={"lang": ["en"] * 6},
+    )
+    marks = mark_exact([before], DedupeSpec(), store)
+    after = made_items(
+        store,
+        {"same": "s", "edited": "now", "moved": "m", "twin": "t", "added": "fresh", "copy": "m"},
+        columns=lang,
+        values={"lang": ["en", "en", "de", "en", "en", "en"]},
+    )
+    plan = plan_of(store, after, base_of(before, duplicates=marks))
+    assert classes(plan) == {
+        "docs:same": "unchanged",
+        "docs:edited": "changed",
+        "docs:moved": "metadata_only",
+        "docs:gone": "removed",
+        "docs:first": "removed",
+        "docs:twin": "rejudged",  # the copy it pointed to left
+        "docs:added": "new",
+        "docs:copy": "new",
+    }
+    # the content of `copy` stands in the base: only what was never seen is embedded
+    assert pl.read_parquet(plan.contents)["id"].to_list() == ["docs:edited", "docs:added"]
+    assert plan.classes == {
+        **{"new": 2, "changed": 1, "metadata_only": 1},
+        **{"rejudged": 1, "unchanged": 1, "removed": 2},
+    }
+
+
+def test_no_change_is_no_change(tmp_path):
+    store = Store(str(tmp_path))
+    part = made_items(store, {"a": "one", "b": "one"})
+    marks = mark_exact([part], DedupeSpec(), store)
+    plan = plan_of(store, part, base_of(part, duplicates=marks))
+    assert not plan.changes
+    assert plan.to_embed == 0
+
+
+def test_contents_in_the_workdir_are_not_embedded_again(tmp_path):
+    store = Store(str(tmp_path))
+    part = made_items(store, {"a": "one", "b": "two"})
+    known = read_items([part], ["content_hash"])["content_hash"][:1].to_arrow()
+    hashes = pa.array(known.to_pylist(), pa.binary(16))
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array([0.5, 0.5], pa.float32()), 2)
+    with store.create(f"vectors/{KEY}", "shard") as path:
+        pq.write_table(pa.table([hashes, vectors], schema=vectors_schema(2)), path)
+    plan = plan_of(store, part, Base(1, NO_ROWS, None))
+    assert pl.read_parquet(plan.contents)["id"].to_list() == ["docs:b"]
+
+
+def test_another_precision_embeds_everything_again(tmp_path):
+    store = Store(str(tmp_path))
+    part = made_items(store, {"a": "one", "b": "two"})
+    plan = plan_of(store, part, base_of(part, key="f00d-torch-bf16"))
+    assert set(classes(plan).values()) == {"changed"}
+    assert plan.to_embed == 2
+
+
+def test_an_overwrite_reuses_the_vectors_of_the_base(tmp_path):
+    store = Store(str(tmp_path))
+    part = made_items(store, {"a": "one", "b": "two"})
+    plan = plan_of(store, part, base_of(part), overwrite=True)
+    assert plan.changes
+    assert plan.to_embed == 0
+
+
+def test_rejected_contents_leave_the_state(tmp_path):
+    store = Store(str(tmp_path))
+    part = made_items(store, {"a": "bad", "b": "good", "c": "bad"})
+    bad = read_items([part], ["content_hash"])["content_hash"][0]
+    plan = plan_of(store, part, base_of(part), rejected={bad})
+    assert classes(plan) == {
+        "docs:a": "removed",
+        "docs:b": "unchanged",
+        "docs:c": "removed",
+    }
+
+
+def test_an_id_twice_is_an_error(tmp_path):
+    store = Store(str(tmp_path))
+    part = made_items(store, {"a": "one"})
+    marks = mark_exact([part], DedupeSpec(), store)
+    with pytest.raises(ValueError, match=r"ids stand twice in the items, for example .*docs:a"):
+        plan_build([part, part], marks, Base(1, NO_ROWS, None), KEY, store)
+
+
+def test_shards_cover_the_contents_in_order(tmp_path, monkeypatch):
+    monkeypatch.setitem(PER_SHARD, "text", 2)
+    store = Store(str(tmp_path))
+    part = made_items(store, {k: k for k in "abcde"})
+    shards = cut_shards(plan_of(store, part, Base(1, NO_ROWS, None)))
+    assert [(s.index, s.offset, s.length) for s in shards] == [(0, 0, 2), (1, 2, 2), (2, 4, 1)]
+
+
+TEXTS = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from(["x", "y", "z"]), max_size=6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(before=TEXTS, after=TEXTS)
+def test_the_classes_turn_the_base_into_the_new_state(tmp_path_factory, before, after):
+    store = Store(str(tmp_path_factory.mktemp("plan")))
+    old, new = made_items(store, before), made_items(store, after)
+    marks = mark_exact([old], DedupeSpec(), store)
+    base = base_of(old, duplicates=marks)
+    found = classes(plan_of(store, new, base))
+    assert {i for i, c in found.items() if c == "removed"} == {
+        f"docs:{k}" for k in before if k not in after
+    }
+    assert {i for i, c in found.items() if c == "new"} == {
+        f"docs:{k}" for k in after if k not in before
+    }
+    assert {i for i, c in found.items() if c == "changed"} == {
+        f"docs:{k}" for k in after if k in before and before[k] != after[k]
+    }
+    verdict = dict(pl.read_parquet(marks).select("id", "duplicate_of").rows())
+    now = dict(
+        pl.read_parquet(mark_exact([new], DedupeSpec(), store)).select("id", "duplicate_of").rows()
+    )
+    for item, kind in found.items():
+        if kind in ("unchanged", "rejudged"):
+            assert (kind == "rejudged") == (verdict.get(item) != now.get(item))
+
+
+def test_input_hash_knows_items_and_judges_but_not_order(tmp_path):
+    from schemas.spec import SpaceSpec
+
+    store = Store(str(tmp_path))
+    spec = SpaceSpec.model_validate(
+        {
+            "space": "s",
+            "uri": "db",
+            "sources": [{"name": "docs", "kind": "text", "path": "*.md"}],
+            "embedder": {"kind": "sentence-transformers", "model": "m"},
+        }
+    )
+    one, two = made_items(store, {"a": "x"}), made_items(store, {"b": "y"})
+    first = input_hash([one, two], [], spec, "f")
+    assert first == input_hash([two, one], [], spec, "f")
+    assert first != input_hash([one], [], spec, "f")
+    assert first != input_hash([one, two], [], spec, "g")
+    stricter = spec.model_copy(
+        update={"expectations": spec.expectations.model_copy(update={"min_rows": 5})}
+    )
+    assert first != input_hash([one, two], [], stricter, "f")

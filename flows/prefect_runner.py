@@ -1,0 +1,95 @@
+"""Runs a composition's stages as Prefect tasks: one task run per stage, part or shard.
+
+Only references travel: no result is persisted, no input is hashed, and a finished file in the
+`workdir` is the only record of finished work.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Any, TypeVar
+
+from prefect import Task
+from prefect.futures import wait
+from prefect.logging import get_run_logger
+
+from flows.runner import timed
+from tasks.audit.prefect_tasks import TASKS as AUDIT
+from tasks.chunk.prefect_tasks import TASKS as CHUNK
+from tasks.dedupe.prefect_tasks import TASKS as DEDUPE
+from tasks.embed.prefect_tasks import TASKS as EMBED
+from tasks.ingest.prefect_tasks import TASKS as INGEST
+from tasks.plan.prefect_tasks import TASKS as PLAN
+from tasks.publish.prefect_tasks import TASKS as PUBLISH
+from tasks.validate.prefect_tasks import TASKS as VALIDATE
+
+T = TypeVar("T")
+
+TASKS: dict[Callable[..., Any], Task] = (
+    INGEST | VALIDATE | CHUNK | DEDUPE | PLAN | EMBED | AUDIT | PUBLISH
+)
+"""Stage function → its task; a function without one is called as it is."""
+
+LOG_EVERY = 10.0
+"""Seconds between two lines of progress in a run's log."""
+
+
+class LogProgress:
+    """Progress as log lines: rows done, of how many, and rows a second."""
+
+    def __init__(self, stage: str, total: int | None, log: Callable[[str], None]) -> None:
+        self._stage, self._total, self._log = stage, total, log
+        self._done = 0
+        self._start = self._last = time.perf_counter()
+        self._lock = Lock()
+
+    def advance(self, rows: int) -> None:
+        """Count `rows`; say so when the last line is old enough."""
+        with self._lock:
+            self._done += rows
+            now = time.perf_counter()
+            if now - self._last < LOG_EVERY:
+                return
+            self._last = now
+            rate = self._done / (now - self._start)
+            of, left = "", ""
+            if self._total:
+                of = f" of {self._total:,}"
+                left = f", {(self._total - self._done) / rate:,.0f} s left" if rate else ""
+            self._log(f"{self._stage}: {self._done:,}{of} rows, {rate:,.0f} rows/s{left}")
+
+
+class PrefectRunner:
+    """A `Runner` inside a Prefect flow."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def run(self, stage: str, function: Callable[..., T], *args: Any, **options: Any) -> T:
+        """See `Runner.run`."""
+        with timed(self.seconds, stage):
+            return TASKS.get(function, function)(*args, **options)
+
+    def map(
+        self,
+        stage: str,
+        function: Callable[..., T],
+        calls: Sequence[tuple[Any, ...]],
+        *,
+        rows: int | None = None,
+        workers: int = 1,
+    ) -> list[T]:
+        """See `Runner.map`. With several workers the calls are submitted in waves of `workers`."""
+        progress = LogProgress(stage, rows, get_run_logger().info)
+        task = TASKS[function]
+        with timed(self.seconds, stage):
+            if workers == 1:
+                return [task(*call, progress=progress) for call in calls]
+            results: list[T] = []
+            for start in range(0, len(calls), workers):
+                wave = [task.submit(*c, progress=progress) for c in calls[start : start + workers]]
+                wait(wave)
+                results += [future.result() for future in wave]
+            return results

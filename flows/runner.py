@@ -1,0 +1,89 @@
+"""How a composition calls its stages: plainly in this process, or as Prefect tasks.
+
+A composition never calls a stage function itself; it gives it to a runner together with the name
+of its stage. So a build is composed once and run in two ways.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+from flows.progress import StageBars
+
+T = TypeVar("T")
+
+
+class Runner(Protocol):
+    """Calls stage functions, shows their progress and measures their time."""
+
+    seconds: dict[str, float]
+    """Seconds by the clock spent in each stage so far."""
+
+    def run(self, stage: str, function: Callable[..., T], *args: Any, **options: Any) -> T:
+        """One call of a stage's function."""
+        ...
+
+    def map(
+        self,
+        stage: str,
+        function: Callable[..., T],
+        calls: Sequence[tuple[Any, ...]],
+        *,
+        rows: int | None = None,
+        workers: int = 1,
+    ) -> list[T]:
+        """One call for each tuple of arguments, with `progress`; results in the order of `calls`.
+
+        `rows` is the stage's total, if known; at most `workers` calls run at a time.
+        """
+        ...
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the time spent inside to `seconds[stage]`."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+class PlainRunner:
+    """Calls the functions here, in threads where `workers` allows, with bars on stderr."""
+
+    def __init__(self, bars: StageBars) -> None:
+        self.seconds: dict[str, float] = {}
+        self._bars = bars
+
+    def run(self, stage: str, function: Callable[..., T], *args: Any, **options: Any) -> T:
+        """See `Runner.run`."""
+        with timed(self.seconds, stage):
+            return function(*args, **options)
+
+    def map(
+        self,
+        stage: str,
+        function: Callable[..., T],
+        calls: Sequence[tuple[Any, ...]],
+        *,
+        rows: int | None = None,
+        workers: int = 1,
+    ) -> list[T]:
+        """See `Runner.map`. The first error cancels what has not begun."""
+        if not calls:
+            return []
+        with timed(self.seconds, stage), self._bars.stage(stage, rows) as progress:
+            if workers == 1 or len(calls) == 1:
+                return [function(*call, progress=progress) for call in calls]
+            with ThreadPoolExecutor(workers, thread_name_prefix=stage) as pool:
+                futures = [pool.submit(function, *call, progress=progress) for call in calls]
+                try:
+                    return [future.result() for future in futures]
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)
+                    raise

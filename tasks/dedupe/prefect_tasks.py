@@ -1,0 +1,12 @@
+"""Stage dedupe as Prefect tasks."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.dedupe.exact import mark_exact
+
+TASKS = {
+    mark_exact: task(mark_exact, name="mark exact duplicates", cache_policy=NO_CACHE),
+}

@@ -1,0 +1,16 @@
+"""Stage plan as Prefect tasks."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.plan.classify import plan_build
+from tasks.plan.input_hash import input_hash
+from tasks.plan.rejected import reject_items
+
+TASKS = {
+    plan_build: task(plan_build, name="plan", cache_policy=NO_CACHE),
+    input_hash: task(input_hash, name="hash the input", cache_policy=NO_CACHE),
+    reject_items: task(reject_items, name="reject items", cache_policy=NO_CACHE),
+}

@@ -1,0 +1,140 @@
+"use strict";
+// Draws each picture on its canvas; every text from a document goes through textContent.
+const LIGHT = ["#2f7f79", "#d9822b", "#4f7fc0", "#c04f6b", "#8a9a2e", "#8566b5", "#3fa3b8", "#a8673c", "#5a9c5e", "#b57fb0", "#9aa19e"];
+const DARK = ["#4fb0a7", "#eba35a", "#7aa7e6", "#e07f98", "#b5c45c", "#ab92dc", "#6cc5d8", "#cf9268", "#84c488", "#d3a5cf", "#737d79"];
+const RADIUS = 3.2, REACH = 14, MARGIN = 18;
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
+const pictures = JSON.parse(document.getElementById("pictures").textContent);
+
+function span(values) {
+  let low = Infinity, high = -Infinity;
+  for (const v of values) { if (v < low) low = v; if (v > high) high = v; }
+  return high > low ? [low, high - low] : [low - 0.5, 1];
+}
+
+function setUp(picture, index) {
+  const pick = (tag) => document.querySelector(`${tag}[data-picture="${index}"]`);
+  const canvas = pick("canvas"), select = pick("select"), legend = pick("ul");
+  const tip = canvas.nextElementSibling, pen = canvas.getContext("2d");
+  const [x0, dx] = span(picture.x), [y0, dy] = span(picture.y);
+  let colouring = picture.colourings[0], hidden = new Set(), hovered = -1, px = [], py = [];
+
+  function colour(code) {
+    const palette = dark.matches ? DARK : LIGHT;
+    const other = colouring.names[code] === "other" || code >= palette.length;
+    return palette[other ? palette.length - 1 : code];
+  }
+
+  function draw() {
+    const ratio = devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
+    canvas.width = width * ratio;
+    canvas.height = height * ratio;
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    const scale = Math.min((width - 2 * MARGIN) / dx, (height - 2 * MARGIN) / dy);
+    // The axes keep one scale while that leaves no large part of the canvas empty.
+    const sx = Math.min((width - 2 * MARGIN) / dx, scale * 2), sy = Math.min((height - 2 * MARGIN) / dy, scale * 2);
+    px = picture.x.map((x) => width / 2 + (x - x0 - dx / 2) * sx);
+    py = picture.y.map((y) => height / 2 - (y - y0 - dy / 2) * sy);
+    pen.globalAlpha = picture.x.length > 1500 ? 0.62 : 0.8;
+    for (let i = 0; i < px.length; i++) {
+      const code = colouring.codes[i];
+      if (hidden.has(code)) continue;
+      pen.fillStyle = colour(code);
+      pen.beginPath();
+      pen.arc(px[i], py[i], RADIUS, 0, 7);
+      pen.fill();
+    }
+    if (hovered >= 0) {
+      pen.globalAlpha = 1;
+      pen.strokeStyle = getComputedStyle(document.body).color;
+      pen.lineWidth = 2;
+      pen.beginPath();
+      pen.arc(px[hovered], py[hovered], RADIUS + 3, 0, 7);
+      pen.stroke();
+    }
+  }
+
+  function nearest(x, y) {
+    let best = -1, reach = REACH * REACH;
+    for (let i = 0; i < px.length; i++) {
+      if (hidden.has(colouring.codes[i])) continue;
+      const d = (px[i] - x) ** 2 + (py[i] - y) ** 2;
+      if (d < reach) { reach = d; best = i; }
+    }
+    return best;
+  }
+
+  function show(i) {
+    tip.replaceChildren();
+    tip.hidden = i < 0;
+    if (i < 0) return;
+    if (picture.thumbnail[i]) {
+      const image = document.createElement("img");
+      image.src = picture.thumbnail[i];
+      tip.append(image);
+    }
+    tip.append(picture.text[i] || "");
+    const id = document.createElement("code");
+    id.textContent = picture.id[i];
+    tip.append(id);
+    const value = document.createElement("code");
+    value.textContent = `${colouring.column}: ${colouring.names[colouring.codes[i]]}`;
+    tip.append(value);
+    const left = Math.min(px[i] + 14, canvas.clientWidth - tip.offsetWidth - 4);
+    const below = py[i] + 14 + tip.offsetHeight < canvas.clientHeight;
+    tip.style.left = `${Math.max(4, left)}px`;
+    tip.style.top = `${below ? py[i] + 14 : Math.max(4, py[i] - tip.offsetHeight - 12)}px`;
+  }
+
+  function point(event) {
+    const box = canvas.getBoundingClientRect();
+    const found = nearest(event.clientX - box.left, event.clientY - box.top);
+    if (found === hovered) return;
+    hovered = found;
+    draw();
+    show(found);
+  }
+
+  function label() {
+    const counts = colouring.names.map(() => 0);
+    for (const code of colouring.codes) counts[code]++;
+    legend.replaceChildren(...colouring.names.map((name, code) => {
+      const entry = document.createElement("li"), button = document.createElement("button");
+      const dot = document.createElement("i"), count = document.createElement("small");
+      dot.className = "dot";
+      dot.style.background = colour(code);
+      count.textContent = counts[code].toLocaleString("en");
+      button.append(dot, name, count);
+      button.setAttribute("aria-pressed", String(!hidden.has(code)));
+      button.className = hidden.has(code) ? "off" : "";
+      button.addEventListener("click", () => {
+        if (!hidden.delete(code)) hidden.add(code);
+        refresh();
+      });
+      entry.append(button);
+      return entry;
+    }));
+  }
+
+  function refresh() {
+    hovered = -1;
+    show(-1);
+    label();
+    draw();
+  }
+
+  select.addEventListener("change", () => {
+    colouring = picture.colourings.find((c) => c.column === select.value);
+    hidden = new Set();
+    refresh();
+  });
+  canvas.addEventListener("pointermove", point);
+  canvas.addEventListener("pointerdown", point);
+  canvas.addEventListener("pointerleave", () => { hovered = -1; show(-1); draw(); });
+  dark.addEventListener("change", refresh);
+  new ResizeObserver(draw).observe(canvas);
+  refresh();
+}
+
+pictures.forEach(setUp);

@@ -109,7 +109,11 @@ class Timings(Part):
     total: float = 0.0
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, protected_namespaces=(), populate_by_name=True
+        extra="forbid",
+        frozen=True,
+        protected_namespaces=(),
+        populate_by_name=True,
+        serialize_by_alias=True,
     )
 
 

@@ -54,7 +54,11 @@ class ColumnSpec(Model):
     type: ColumnType | None = Field(None, description="Cast to this type; null = as it is.")
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, protected_namespaces=(), populate_by_name=True
+        extra="forbid",
+        frozen=True,
+        protected_namespaces=(),
+        populate_by_name=True,
+        serialize_by_alias=True,
     )
 
     @property
@@ -74,14 +78,17 @@ class SourceSpec(Model):
     )
     key: str | None = Field(
         None,
+        min_length=1,
         description="Column holding the record's key (string or integer); tables need one. "
         "Null for files: the relative path is the key.",
     )
-    text: tuple[str, ...] = Field(
+    text: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         (), description="Columns to embed, joined by a blank line (text sources in tables)."
     )
     image: str | None = Field(
-        None, description="Column holding the image's bytes (image sources in parquet)."
+        None,
+        min_length=1,
+        description="Column holding the image's bytes (image sources in parquet).",
     )
     columns: tuple[ColumnSpec, ...] = Field(
         (), description="Columns carried into the table: a name, or {name, as, type}."
@@ -94,7 +101,9 @@ class SourceSpec(Model):
         "reject", description="A key seen twice: reject the later, or keep the latest by `time`."
     )
     time: str | None = Field(
-        None, description="Column with the record's time; `dedupe.keep: earliest` reads it."
+        None,
+        min_length=1,
+        description="Column with the record's time; `dedupe.keep: earliest` reads it.",
     )
     max_shrink: float = Field(
         0.2,
@@ -106,13 +115,15 @@ class SourceSpec(Model):
     @field_validator("text", mode="before")
     @classmethod
     def _one_text_column(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
+        if isinstance(value, str):
+            return (value,)
+        return tuple(value) if isinstance(value, list) else value
 
     @field_validator("columns", mode="before")
     @classmethod
     def _column_names(cls, value: object) -> object:
         if isinstance(value, list | tuple):
-            return [{"name": v} if isinstance(v, str) else v for v in value]
+            return tuple({"name": v} if isinstance(v, str) else v for v in value)
         return value
 
 
@@ -200,7 +211,9 @@ class ClusterSpec(Model):
     """Clusters and the two-dimensional map."""
 
     method: Literal["kmeans", "hdbscan"] = Field("kmeans", description="How rows are grouped.")
-    k: int | Literal["auto"] = Field("auto", description="Number of clusters.")
+    k: Annotated[int, Field(ge=2)] | Literal["auto"] = Field(
+        "auto", description="Number of clusters."
+    )
     map: Literal["pca", "umap"] | None = Field("pca", description="How x and y are made.")
 
 
@@ -244,7 +257,9 @@ class SpaceSpec(Model):
 
     space: Name = Field(description="The table's name.")
     uri: str = Field(min_length=1, description="LanceDB URI: a folder or an object store.")
-    workdir: str = Field("./.vecmill", description="Work in progress; safe to delete.")
+    workdir: str = Field(
+        "./.vecmill", min_length=1, description="Work in progress; safe to delete."
+    )
     storage_options: dict[str, str] | str | None = Field(
         None, description="Storage option → name of the environment variable that holds it."
     )

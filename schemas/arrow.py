@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
+from schemas.column_names import RESERVED_NAMES as RESERVED_NAMES
+
 HASH = pa.binary(16)
 
 ROW = pa.field("row", pa.int64(), nullable=False)
@@ -109,9 +111,6 @@ TABLE_NAMES = [
 
 ROW_HASH_NAMES = ["source", "key", "kind", "chunk", "start", "end", "uri"]
 """What the row hash covers, before the user's columns (by name)."""
-
-RESERVED_NAMES = frozenset(RECORD_NAMES) | frozenset(ITEM_NAMES) | frozenset(TABLE_NAMES)
-"""Names that a user's column may not take."""
 
 
 def records_schema(columns: Iterable[pa.Field] = ()) -> pa.Schema:

@@ -10,17 +10,12 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from schemas.arrow import RESERVED_NAMES
+from schemas.column_names import LANCE_NAMES, RESERVED_NAMES
 from schemas.formats import ARCHIVES, DOCUMENTS, PICTURES, TABLES, format_of
 from schemas.mistakes import HIDDEN, KeyPath, Mistake, Shown, looks_secret, mistake
 from schemas.spec import SourceSpec, SpaceSpec
 
 Found = Iterator[tuple[KeyPath, Mistake]]
-
-LANCE_NAMES = frozenset(
-    {"_distance", "_score", "_relevance_score", "_rowid", "_rowaddr", "_rowoffset"}
-)
-"""Columns that Lance adds to the results of a search."""
 
 ONE_KIND = {"sentence-transformers": "text", "timm": "image"}
 """The embedders that embed one kind alone; open-clip embeds both."""

@@ -104,8 +104,8 @@ def _read(path: str | Path) -> tuple[str, bytes]:
     """The folder that relative paths start from, and the bytes of the file."""
     place = str(path)
     scheme = scheme_of(place)
-    if scheme not in (None, "file"):
-        return place.rsplit("/", 1)[0], _read_uri(place, str(scheme))
+    if scheme is not None and scheme != "file":
+        return place.rsplit("/", 1)[0], _read_uri(place, scheme)
     file = Path(absolute(place, str(Path.cwd())))
     try:
         return str(file.parent), file.read_bytes()

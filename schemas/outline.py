@@ -109,7 +109,7 @@ def in_words(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
     if annotation is None or annotation is type(None):
         return "null"
     if words := words_of(annotation):
-        return f"one of {', '.join(words)}" if len(words) > 1 else str(words[0])
+        return f"one of {', '.join(words)}" if len(words) > 1 else words[0]
     if (element := element_of(annotation)) is not None:
         return f"a list, each {in_words(element)}"
     if (model := model_of(annotation)) is not None:

@@ -21,7 +21,7 @@ MOST_NODES = 100_000
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with the scalars of YAML 1.2."""
 
-    yaml_implicit_resolvers: ClassVar[dict] = {}
+    yaml_implicit_resolvers: ClassVar[dict] = {}  # type: ignore[bad-override]  # not inherited
 
 
 _PLAIN = {

@@ -1,0 +1,104 @@
+"""Counting content tokens as the embedder will: its own tokenizer, uncut, without specials.
+
+`load_tokens(name)` gives one `Tokens` a process and tokenizer: a `tokenizer.json` by its path, or
+CLIP's own vocabulary, which open_clip carries in code (`OPEN_CLIP`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from semantic_text_splitter import TextSplitter
+
+OPEN_CLIP = "open_clip:simple"
+"""Names the tokenizer that has no file; its import costs that of open_clip and torch."""
+
+CHARACTERS_AT_ONCE = 500_000
+"""Texts tokenised in one call: an encoding takes about 150 bytes a token, so some 20 MB."""
+
+
+class Tokens(Protocol):
+    """A tokenizer, as far as chunking needs one."""
+
+    def counts(self, texts: Sequence[str]) -> np.ndarray:
+        """The content tokens of each text: int32 `[n]`."""
+        ...
+
+    def splitter(self, limit: int) -> TextSplitter:
+        """A splitter into stretches of at most `limit` tokens, at sentence and word borders."""
+        ...
+
+
+class FileTokens:
+    """The tokenizer of a `tokenizer.json`; its own truncation and padding are switched off."""
+
+    def __init__(self, path: str) -> None:
+        from tokenizers import Tokenizer
+
+        self._tokenizer = Tokenizer.from_file(path)
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._splitters: dict[int, TextSplitter] = {}
+
+    def counts(self, texts: Sequence[str]) -> np.ndarray:
+        """See `Tokens.counts`."""
+        found = [
+            len(encoding)
+            for some in _slices(texts)
+            for encoding in self._tokenizer.encode_batch_fast(some, add_special_tokens=False)
+        ]
+        return np.array(found, np.int32)
+
+    def splitter(self, limit: int) -> TextSplitter:
+        """See `Tokens.splitter`."""
+        from semantic_text_splitter import TextSplitter
+
+        if limit not in self._splitters:
+            self._splitters[limit] = TextSplitter.from_huggingface_tokenizer(self._tokenizer, limit)
+        return self._splitters[limit]
+
+
+class CallableTokens:
+    """Any function from a text to its token ids."""
+
+    def __init__(self, encode: Callable[[str], Sequence[int]]) -> None:
+        self._encode = encode
+
+    def counts(self, texts: Sequence[str]) -> np.ndarray:
+        """See `Tokens.counts`."""
+        return np.array([len(self._encode(text)) for text in texts], np.int32)
+
+    def splitter(self, limit: int) -> TextSplitter:
+        """See `Tokens.splitter`."""
+        from semantic_text_splitter import TextSplitter
+
+        return TextSplitter.from_callback(lambda text: len(self._encode(text)), limit)
+
+
+@lru_cache(4)
+def load_tokens(tokenizer: str) -> Tokens:
+    """The tokenizer of that path or name, once per process."""
+    if tokenizer == OPEN_CLIP:
+        from open_clip.tokenizer import SimpleTokenizer
+
+        return CallableTokens(SimpleTokenizer().encode)
+    return FileTokens(tokenizer)
+
+
+def _slices(texts: Sequence[str]) -> Iterator[list[str]]:
+    """The texts in order, some at a time, bounded by their characters."""
+    some: list[str] = []
+    size = 0
+    for text in texts:
+        if some and size + len(text) > CHARACTERS_AT_ONCE:
+            yield some
+            some, size = [], 0
+        some.append(text)
+        size += len(text)
+    if some:
+        yield some

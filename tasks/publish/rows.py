@@ -1,0 +1,195 @@
+"""The rows that a build writes: plan + items files + vectors → record batches of the table.
+
+written_rows(plan)      classes that are written, with the place of each one's vector
+└ staged_rows           items file by items file, a few thousand rows at a time
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from schemas.arrow import TABLE_NAMES
+from schemas.errors import VecmillError
+from schemas.progress import SILENT, Progress
+from schemas.refs import EmbedderRef, PlanRef
+from tasks.store.vectors import read_vectors, vector_index
+from tasks.store.workdir import Store
+
+WRITTEN = ["new", "changed", "metadata_only", "rejudged"]
+"""Classes whose rows are written; on an overwrite the unchanged ones are, too."""
+
+REPLACED = ["changed", "metadata_only", "rejudged", "removed"]
+"""Classes whose rows in the base go."""
+
+BATCH_ROWS = 4_096
+"""Rows in memory at a time: 13 MB of float32 vectors at 768 dimensions."""
+
+MADE_HERE = frozenset({"vector", "cluster", "x", "y"})
+FROM_PLAN = frozenset({"duplicate_of", "duplicate_kind", "duplicate_score"})
+"""Columns of the contract that do not come from the items file."""
+
+
+def written_count(plan: PlanRef) -> int:
+    """How many rows the plan writes."""
+    names = [*WRITTEN, "unchanged"] if plan.overwrite else WRITTEN
+    return sum(plan.classes.get(name, 0) for name in names)
+
+
+def replaced_rows(plan: PlanRef) -> np.ndarray:
+    """Addresses (uint64) of the base's rows that leave or are written again."""
+    rows = pl.scan_parquet(plan.path).filter(
+        pl.col("class").is_in(REPLACED) & pl.col("rowaddr").is_not_null()
+    )
+    return rows.select("rowaddr").collect()["rowaddr"].to_numpy()
+
+
+def staged_rows(
+    plan: PlanRef,
+    embedder: EmbedderRef,
+    store: Store,
+    base_dataset: Any | None,
+    schema: pa.Schema,
+    progress: Progress = SILENT,
+) -> Iterator[pa.RecordBatch]:
+    """Batches of `schema` (the table's), one row for each row that the plan writes.
+
+    A vector comes from the `workdir` by content hash, else from the base row that the plan names.
+    Raises `VecmillError` where a row has neither, or an items file lacks a column.
+    """
+    columns = ["id", "part", "row", *sorted(FROM_PLAN), "file", "at", "vector_rowaddr"]
+    rows = _with_vector_places(plan, vector_index(store, embedder.vector_key)).select(columns)
+    for (part,), chosen in rows.partition_by(
+        "part", as_dict=True, include_key=False, maintain_order=True
+    ).items():
+        ordered = chosen.sort("row")
+        for batch, wanted in _chosen_batches(str(part), ordered):
+            vectors = _vectors(wanted, embedder.dimensions, base_dataset)
+            yield _table_batch(batch, wanted, vectors, schema, str(part))
+            progress.advance(batch.num_rows)
+
+
+def _with_vector_places(plan: PlanRef, index: pl.DataFrame) -> pl.DataFrame:
+    """The written rows of the plan with file and at (null: not in the `workdir`)."""
+    names = [*WRITTEN, "unchanged"] if plan.overwrite else WRITTEN
+    rows = pl.scan_parquet(plan.path).filter(pl.col("class").is_in(names)).collect()
+    lost = rows.filter(pl.col("part").is_null() | pl.col("row").is_null())
+    if lost.height:
+        raise VecmillError(
+            f"the plan {plan.path} has no items file for {lost['id'][0]!r} ({lost.height} rows); "
+            "delete the file and build again"
+        )
+    rows = rows.with_columns(pl.col("content_hash").cast(pl.Binary))
+    return rows.join(index, on="content_hash", how="left", maintain_order="left")
+
+
+def _chosen_batches(
+    part: str, chosen: pl.DataFrame
+) -> Iterator[tuple[pa.RecordBatch, pl.DataFrame]]:
+    """The chosen rows (sorted by `row`) of an items file, and their lines of the plan."""
+    file = pq.ParquetFile(part)
+    places = chosen["row"].to_numpy()
+    start = 0
+    for group in range(file.num_row_groups):
+        end = start + file.metadata.row_group(group).num_rows
+        first, last = np.searchsorted(places, [start, end])
+        if last > first:
+            table = file.read_row_group(group).take(pa.array(places[first:last] - start))
+            for offset in range(0, table.num_rows, BATCH_ROWS):
+                piece = table.slice(offset, BATCH_ROWS).combine_chunks()
+                wanted = chosen.slice(int(first) + offset, piece.num_rows)
+                yield _one_batch(piece), wanted
+        start = end
+    if len(places) and places[-1] >= start:
+        raise VecmillError(
+            f"{part} has {start} rows, but the plan wants row {places[-1]}; the plan is of another "
+            "state of the workdir: build again"
+        )
+
+
+def _one_batch(table: pa.Table) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(
+        [column.combine_chunks() for column in table.columns], schema=table.schema
+    )
+
+
+def _vectors(wanted: pl.DataFrame, dimensions: int, base_dataset: Any | None) -> np.ndarray:
+    """float32 `(n, dimensions)`, in the order of `wanted`."""
+    out = np.empty((wanted.height, dimensions), np.float32)
+    stored = wanted["file"].is_not_null().to_numpy()
+    if stored.any():
+        out[stored] = read_vectors(wanted.filter(pl.col("file").is_not_null()), dimensions)
+    others = wanted.filter(pl.col("file").is_null())
+    if others.height:
+        lost = others.filter(pl.col("vector_rowaddr").is_null())
+        if lost.height or base_dataset is None:
+            raise VecmillError(
+                f"no vector for {others['id'][0]!r} (and {others.height - 1} more rows): expected "
+                "it in the workdir or in the published table; build again to embed it"
+            )
+        out[~stored] = _base_vectors(base_dataset, others["vector_rowaddr"], dimensions)
+    return out
+
+
+def _base_vectors(dataset: Any, addresses: pl.Series, dimensions: int) -> np.ndarray:
+    unique = addresses.unique().sort()
+    listed = ",".join(map(str, unique.to_list()))
+    found = dataset.to_table(
+        columns=["vector"], filter=f"_rowaddr IN ({listed})", with_row_address=True
+    )
+    if found.num_rows != len(unique):
+        raise VecmillError(
+            f"{dataset.uri}: version {dataset.version} has {found.num_rows} of the {len(unique)} "
+            "rows whose vectors the plan reuses; the plan is of another version: build again"
+        )
+    column = found.column("vector").combine_chunks()
+    values = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    order = np.argsort(found.column("_rowaddr").to_numpy())
+    matrix = values.reshape(-1, dimensions)[order]
+    return matrix[np.searchsorted(unique.to_numpy(), addresses.to_numpy())]
+
+
+def _table_batch(
+    items: pa.RecordBatch,
+    wanted: pl.DataFrame,
+    vectors: np.ndarray,
+    schema: pa.Schema,
+    part: str,
+) -> pa.RecordBatch:
+    """Every column of `schema`: none is left for Lance to fill with NULL in silence."""
+    if items.column("id").to_pylist() != wanted["id"].to_list():
+        raise VecmillError(
+            f"the plan and {part} disagree about ids (first {wanted['id'][0]!r}); the plan is of "
+            "another state of the workdir: build again"
+        )
+    size = items.num_rows
+    planned = wanted.select(sorted(FROM_PLAN)).to_arrow()
+    columns = []
+    for field in schema:
+        name = field.name
+        if name == "vector":
+            column: Any = pa.FixedSizeListArray.from_arrays(
+                pa.array(vectors.astype(field.type.value_type.to_pandas_dtype()).ravel()),
+                type=field.type,
+            )
+        elif name in FROM_PLAN:
+            column = planned.column(name).combine_chunks().cast(field.type)
+        elif name == "cluster":
+            column = pa.repeat(pa.scalar(-1, field.type), size)
+        elif name in MADE_HERE:
+            column = pa.nulls(size, field.type)
+        elif name in items.schema.names:
+            column = items.column(name)
+            column = column if column.type == field.type else pc.cast(column, field.type)
+        elif name in TABLE_NAMES:
+            raise VecmillError(f"{part} has no column {name!r}, which every items file has")
+        else:
+            column = pa.nulls(size, field.type)  # a user column that this source does not carry
+        columns.append(column)
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

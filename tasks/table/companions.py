@@ -1,0 +1,204 @@
+"""The tables beside a space's table: `<space>__builds` and `<space>__rejects`.
+
+`builds` is a log that is only appended to: builds (published or refused) and holds, in the order
+in which they happened, whatever the clocks say. Lance retries concurrent appends, so none is lost.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.arrow import REJECTS
+from schemas.manifest import Manifest
+from schemas.refs import RejectsRef
+from tasks.table.dataset import STORAGE_VERSION, TableRef, ensure_table, try_open
+
+BATCH_ROWS = 8_192
+"""Rejects held in memory at a time."""
+
+TIME = pa.timestamp("us", tz="UTC")
+
+BUILDS = pa.schema(
+    [
+        pa.field("build_id", pa.string()),  # null for holds
+        pa.field("event", pa.string(), nullable=False),  # build | hold | release-hold
+        pa.field("at", TIME, nullable=False),
+        pa.field("release", pa.string()),  # of a published build
+        pa.field("version", pa.int64()),
+        pa.field("published", pa.bool_()),
+        pa.field("refused_by", pa.list_(pa.string())),
+        pa.field("started_at", TIME),
+        pa.field("finished_at", TIME),
+        pa.field("input_hash", pa.string()),
+        pa.field("manifest", pa.string()),  # JSON
+        pa.field("after", pa.string()),  # JSON: what came after the commit
+        pa.field("reason", pa.string()),  # of a hold
+        pa.field("who", pa.string()),
+    ]
+)
+
+TABLE_REJECTS = pa.schema(
+    [
+        pa.field("build_id", pa.string(), nullable=False),
+        pa.field("at", TIME, nullable=False),
+        *(field for field in REJECTS if field.name not in ("part", "row")),
+    ]
+)
+"""`<space>__rejects`: all rejects of the state that each build found."""
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Why builds do not publish, by whom and since when."""
+
+    reason: str
+    who: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class BuildRecord:
+    """One build of the log."""
+
+    manifest: Manifest
+    at: datetime
+    after: dict[str, Any]
+
+
+def append_build(ref: TableRef, manifest: Manifest, after: dict[str, Any] | None = None) -> None:
+    """Write a build into `<space>__builds`; `after`: what came after the commit."""
+    _append_event(
+        ref,
+        build_id=manifest.build_id,
+        event="build",
+        release=manifest.release,
+        version=manifest.version,
+        published=manifest.published,
+        refused_by=list(manifest.refused_by),
+        started_at=manifest.started_at,
+        finished_at=manifest.finished_at,
+        input_hash=manifest.input_hash,
+        manifest=manifest.to_json(),
+        after=json.dumps(after or {}, default=str),
+    )
+
+
+def read_builds(ref: TableRef, build_id: str | None = None) -> list[BuildRecord]:
+    """The builds in the order in which they ended, or the records of one of them."""
+    where = "event = 'build'"
+    if build_id is not None:
+        where += f" AND build_id = {sql_string(build_id)}"
+    rows = _scan(ref.companion("builds"), ["manifest", "at", "after"], where)
+    return [
+        BuildRecord(Manifest.from_json(row["manifest"]), row["at"], json.loads(row["after"]))
+        for row in rows.to_pylist()
+    ]
+
+
+def set_hold(ref: TableRef, reason: str, who: str) -> None:
+    """From now on builds stage and report but do not publish."""
+    _append_event(ref, event="hold", reason=reason, who=who)
+
+
+def release_hold(ref: TableRef, reason: str, who: str) -> None:
+    """Builds publish again."""
+    _append_event(ref, event="release-hold", reason=reason, who=who)
+
+
+def current_hold(ref: TableRef) -> Hold | None:
+    """The hold that is in force: the last event of that kind, unless it was released."""
+    events = _scan(
+        ref.companion("builds"),
+        ["event", "reason", "who", "at"],
+        "event = 'hold' OR event = 'release-hold'",
+    ).to_pylist()
+    if not events or events[-1]["event"] == "release-hold":
+        return None
+    last = events[-1]
+    return Hold(last["reason"], last["who"], last["at"])
+
+
+def append_rejects(ref: TableRef, build_id: str, refs: Sequence[RejectsRef]) -> int:
+    """Stream a build's rejects into `<space>__rejects`, as one commit; returns how many."""
+    refs = [r for r in refs if r.records or r.items]
+    if refs:
+        _append(ref.companion("rejects"), TABLE_REJECTS, _reject_batches(build_id, refs))
+    return sum(r.records + r.items for r in refs)
+
+
+def read_rejects(
+    ref: TableRef,
+    build_id: str,
+    source: str | None = None,
+    reason: str | None = None,
+    limit: int | None = None,
+) -> pl.DataFrame:
+    """The rejects of one build (columns of `TABLE_REJECTS`), perhaps of one source or reason."""
+    wanted = {"build_id": build_id, "source": source, "reason": reason}
+    where = " AND ".join(f"{k} = {sql_string(v)}" for k, v in wanted.items() if v is not None)
+    found = _scan(ref.companion("rejects"), TABLE_REJECTS.names, where, limit)
+    return pl.DataFrame(found if found.num_columns else TABLE_REJECTS.empty_table())
+
+
+def count_rejects(ref: TableRef, build_id: str) -> pl.DataFrame:
+    """Rejects of one build by source, level, stage and reason: those columns and `count`."""
+    names = ["source", "level", "stage", "reason"]
+    found = _scan(ref.companion("rejects"), names, f"build_id = {sql_string(build_id)}")
+    if not found.num_columns:
+        found = pa.schema([TABLE_REJECTS.field(n) for n in names]).empty_table()
+    counts = pl.DataFrame(found).group_by(names).agg(count=pl.len())
+    return counts.sort("count", *names, descending=[True, *[False] * len(names)])
+
+
+def sql_string(value: str) -> str:
+    """`value` as an SQL literal: quotes doubled."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _append_event(ref: TableRef, **values: object) -> None:
+    row = {"at": datetime.now(UTC), **values}
+    batch = pa.RecordBatch.from_pylist([row], BUILDS)
+    _append(ref.companion("builds"), BUILDS, [batch])
+
+
+def _append(ref: TableRef, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    import lance
+
+    dataset = ensure_table(ref, schema)
+    lance.write_dataset(
+        pa.RecordBatchReader.from_batches(schema, batches),
+        dataset.uri,
+        mode="append",
+        data_storage_version=STORAGE_VERSION,
+        storage_options=ref.options(),
+    )
+
+
+def _reject_batches(build_id: str, refs: Sequence[RejectsRef]) -> Iterator[pa.RecordBatch]:
+    now = datetime.now(UTC)
+    names = [name for name in TABLE_REJECTS.names if name not in ("build_id", "at")]
+    for ref in refs:
+        for batch in pq.ParquetFile(ref.path).iter_batches(BATCH_ROWS, columns=names):
+            size = batch.num_rows
+            columns = [
+                pa.repeat(pa.scalar(build_id, pa.string()), size),
+                pa.repeat(pa.scalar(now, TIME), size),
+                *(batch.column(name) for name in names),
+            ]
+            yield pa.RecordBatch.from_arrays(columns, schema=TABLE_REJECTS)
+
+
+def _scan(ref: TableRef, columns: Sequence[str], where: str, limit: int | None = None) -> pa.Table:
+    """Matching rows in the order in which they were appended; no columns where no table is."""
+    dataset = try_open(ref)
+    if dataset is None:
+        return pa.table({})
+    return dataset.to_table(columns=list(columns), filter=where, limit=limit, scan_in_order=True)

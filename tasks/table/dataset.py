@@ -1,0 +1,176 @@
+"""A space's table as a Lance dataset: where it lies, opening it, making it, reading its base rows.
+
+The dataset at `<uri>/<space>.lance` is what `lancedb.connect(uri).open_table(space)` opens.
+`lance` is imported inside the functions: commands that only need the names stay quick.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from schemas.errors import UsageError, VecmillError
+from schemas.refs import EmbedderRef
+
+STORAGE_VERSION = "2.1"
+"""Lance's file format, fixed here: the default differs between lancedb and pylance releases."""
+
+CREATED = "vecmill.created"
+"""The property of the version that `ensure_table` makes: it tells our table from a stranger's."""
+
+BASE_COLUMNS = ["id", "content_hash", "row_hash", "duplicate_of", "duplicate_kind"]
+
+
+@dataclass(frozen=True)
+class TableRef:
+    """Where a table lies. `storage_options` holds (option, environment variable) pairs.
+
+    The variables are read where the table is opened: a secret never travels in a reference.
+    """
+
+    uri: str
+    space: str
+    storage_options: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def path(self) -> str:
+        """The dataset's folder or URI."""
+        return f"{self.uri.rstrip('/')}/{self.space}.lance"
+
+    @property
+    def local(self) -> Path | None:
+        """The dataset's folder where it lies on this machine's file system, else None."""
+        return None if "://" in self.path else Path(self.path)
+
+    def companion(self, name: str) -> TableRef:
+        """The table `<space>__<name>` beside this one."""
+        return TableRef(self.uri, f"{self.space}__{name}", self.storage_options)
+
+    def options(self) -> dict[str, str] | None:
+        """The storage options with their values; raises `UsageError` for an unset variable."""
+        missing = [name for _, name in self.storage_options if name not in os.environ]
+        if missing:
+            raise UsageError(
+                f"storage_options: environment variable {missing[0]!r} is not set; "
+                f"it should hold a storage option of {self.uri}: export it and run again"
+            )
+        return {option: os.environ[name] for option, name in self.storage_options} or None
+
+
+def try_open(ref: TableRef, version: int | str | None = None) -> Any | None:
+    """The `lance.LanceDataset` at its latest version (or at `version`, or a tag), or None."""
+    import lance
+
+    local = ref.local
+    if local is not None and not local.is_dir():
+        return None
+    try:
+        return lance.dataset(ref.path, version=version, storage_options=ref.options())
+    except (ValueError, OSError) as error:
+        if "not found" in str(error).lower() or "does not exist" in str(error):
+            return None
+        raise
+
+
+def open_main(ref: TableRef) -> Any:
+    """The dataset at the latest version of main; raises `VecmillError` where there is none."""
+    dataset = try_open(ref)
+    if dataset is None:
+        raise VecmillError(
+            f"no table {ref.space!r} at {ref.uri}: expected the folder {ref.path}; "
+            "build the space first, or look at `uri` and `space` of the spec"
+        )
+    return dataset
+
+
+def open_version(ref: TableRef, version: int | str) -> Any:
+    """The dataset at a version (detached ones too) or a tag; raises `VecmillError` if absent."""
+    dataset = try_open(ref, version)
+    if dataset is None:
+        raise VecmillError(
+            f"table {ref.space!r} at {ref.uri} has no version or tag {version!r}; "
+            "`vecmill versions` lists what it has"
+        )
+    return dataset
+
+
+def exists(ref: TableRef) -> bool:
+    """Whether the table is there at all."""
+    return try_open(ref) is not None
+
+
+def ensure_table(ref: TableRef, schema: pa.Schema) -> Any:
+    """Open the table, or create it empty with `schema`; two creators at once are fine."""
+    import lance
+
+    dataset = try_open(ref)
+    if dataset is not None:
+        return dataset
+    if ref.local is not None:
+        ref.local.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return lance.write_dataset(
+            schema.empty_table(),
+            ref.path,
+            mode="create",
+            data_storage_version=STORAGE_VERSION,
+            storage_options=ref.options(),
+            transaction_properties={CREATED: "1"},
+        )
+    except OSError:
+        dataset = try_open(ref)  # somebody else was first
+        if dataset is None:
+            raise
+        return dataset
+
+
+def base_rows(dataset: Any) -> pl.DataFrame:
+    """What a build plans from.
+
+    Returns columns id, content_hash (binary), row_hash (binary), duplicate_of, duplicate_kind,
+    rowaddr (uint64: fragment << 32 | offset), in table order.
+    """
+    missing = [name for name in BASE_COLUMNS if name not in dataset.schema.names]
+    if missing:
+        raise VecmillError(
+            f"the table {dataset.uri} has no column {missing[0]!r}, so vecmill did not make it: "
+            "choose another `space`, or another `uri`"
+        )
+    table = dataset.to_table(columns=BASE_COLUMNS, with_row_address=True)
+    schema = pa.schema(
+        [
+            pa.field(f.name, pa.binary() if pa.types.is_fixed_size_binary(f.type) else f.type)
+            for f in table.schema
+        ]
+    )
+    frame = pl.DataFrame(table.cast(schema))
+    return frame.rename({"_rowaddr": "rowaddr"}).select(*BASE_COLUMNS, "rowaddr")
+
+
+def embedding_metadata(ref: EmbedderRef) -> dict[bytes, bytes]:
+    """Schema metadata with which LanceDB embeds queries by itself; `{}` where it could not.
+
+    LanceDB's sentence-transformers function knows neither prompts, revisions nor Matryoshka
+    dimensions, and only hub models: with any of these it would embed queries in another space.
+    """
+    same_space = not ref.query_prompt and ref.truncate is None and ref.revision is None
+    if ref.kind != "sentence-transformers" or ref.hub_id is None or not same_space:
+        return {}
+    function = {
+        "name": "sentence-transformers",
+        "model": {
+            "name": ref.hub_id,
+            "device": "cpu",
+            "normalize": ref.normalize,
+            "trust_remote_code": False,  # LanceDB's own default is True
+        },
+        "source_column": "text",
+        "vector_column": "vector",
+    }
+    return {b"embedding_functions": json.dumps([function]).encode()}

@@ -1,0 +1,231 @@
+"""Embed one shard: the contents that have no vector yet, into a file named after them.
+
+    contents slice ─ texts and pictures, hashes checked ─ batches → vectors/<vector key>/<digest>
+                                                        └ what failed → rejects/embed-<digest>
+
+Both files are content-addressed: a shard that was embedded before, by this build or another, is
+found. The rejects are written first, so the vectors' existence says that both are whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from schemas.arrow import vectors_schema
+from schemas.errors import VecmillError
+from schemas.identity import content_hashes, digest_bytes, digest_json
+from schemas.progress import SILENT, Progress
+from schemas.reasons import Reason
+from schemas.refs import EmbedderRef, RejectsRef, Shard, ShardResult
+from tasks.embed.contents import read_contents, read_items
+from tasks.embed.isolate import Isolation
+from tasks.embedders.batching import batch_rows
+from tasks.embedders.load import load
+from tasks.embedders.protocol import Embedder
+from tasks.store.vectors import vectors_folder
+from tasks.store.workdir import ROWS_PER_GROUP, RejectsWriter, Store, read_rejects_ref
+
+SYSTEMATIC = 16
+"""When so many items or more all fail, the embedder is at fault, whatever it says of each."""
+
+PROBE_TEXT = "a"
+
+
+@dataclass
+class Work:
+    """A shard under way: its contents, the vectors that came, and why others did not."""
+
+    contents: pa.Table
+    embedder: Embedder
+    progress: Progress
+    isolation: Isolation
+    failures: dict[int, tuple[Reason, str]] = field(default_factory=dict)
+    tokens: int = 0
+
+    def rows(self, kind: str) -> np.ndarray:
+        """The rows of that kind: int64."""
+        return np.flatnonzero(pc.equal(self.contents.column("kind"), kind).to_numpy())
+
+
+def embed_shard(
+    shard: Shard,
+    embedder: EmbedderRef,
+    store: Store,
+    storage_options: Mapping[str, object] | None = None,
+    progress: Progress = SILENT,
+) -> ShardResult:
+    """Embed the shard's contents, or find that it was done.
+
+    `storage_options` are values, for sources on object stores. An item whose source changed since
+    it was planned, or that the embedder cannot embed, is a reject; raises `VecmillError` when the
+    embedder fails on everything.
+    """
+    contents = read_contents(shard)
+    vectors_name, rejects_name = _names(contents, embedder)
+    if found := _finished(store, contents, embedder, vectors_name, rejects_name):
+        progress.advance(contents.num_rows)
+        return found
+    loaded = load(embedder)
+    started = perf_counter()
+    vectors = np.zeros((contents.num_rows, loaded.dimensions), np.float32)
+    work = Work(contents, loaded, progress, Isolation(vectors, lambda: _probe(loaded)))
+    _embed_texts(work)
+    _embed_images(work, storage_options)
+    _refuse_systematic(work)
+    seconds = perf_counter() - started
+    rejects = _write_rejects(work, store, rejects_name)
+    path = _write_vectors(work, store, embedder, vectors_name)
+    embedded = contents.num_rows - len(work.failures)
+    return ShardResult(path, embedded, rejects, work.tokens, seconds)
+
+
+def _names(contents: pa.Table, embedder: EmbedderRef) -> tuple[str, str]:
+    """The names of the vectors file (what it holds) and of the rejects file (whose they are).
+
+    Rejects name items, so the same contents under other ids are other rejects.
+    """
+    hashes = digest_bytes(b"".join(sorted(contents.column("content_hash").to_pylist()))).hex()
+    ids = sorted(contents.column("id").to_pylist())
+    return hashes, f"embed-{digest_json([embedder.vector_key, hashes, ids])}"
+
+
+def _finished(
+    store: Store, contents: pa.Table, embedder: EmbedderRef, vectors_name: str, rejects_name: str
+) -> ShardResult | None:
+    """The result of an earlier run, where its files are whole."""
+    vectors = store.find(vectors_folder(embedder.vector_key), vectors_name)
+    rejects = store.find("rejects", rejects_name)
+    embedded = pq.read_metadata(vectors).num_rows if vectors else 0
+    if rejects is None:
+        if embedded < contents.num_rows:
+            return None
+        with RejectsWriter(store, rejects_name) as writer:  # another space's, all of it embedded
+            pass
+        return ShardResult(str(vectors), embedded, writer.ref)
+    ref = read_rejects_ref(rejects)
+    if embedded + ref.items != contents.num_rows:
+        return None
+    return ShardResult(str(vectors) if vectors else None, embedded, ref)
+
+
+def _embed_texts(work: Work) -> None:
+    rows = work.rows("text")
+    if not len(rows):
+        return
+    column = read_items(work.contents.take(rows), ["text"]).column("text")
+    texts = pc.fill_null(column, "").to_pylist()
+    same = _as_planned(work, rows, texts)
+    rows, texts = rows[same], [texts[i] for i in np.flatnonzero(same)]
+    if not texts:
+        return
+    tokens = work.embedder.tokenize(texts)
+    work.tokens += len(tokens.ids)
+
+    def forward(part: np.ndarray) -> np.ndarray:
+        return work.embedder.embed_tokens(tokens, np.searchsorted(rows, part))
+
+    for batch in batch_rows(tokens.lengths, work.embedder.token_budget):
+        work.isolation.embed(forward, rows[batch])
+        work.progress.advance(len(batch))
+
+
+def _as_planned(work: Work, rows: np.ndarray, texts: list[str]) -> np.ndarray:
+    """Which texts have the content hash that was planned; the others become rejects: bool `[n]`."""
+    planned = work.contents.column("content_hash").take(rows).combine_chunks()
+    same = pc.equal(content_hashes(texts), planned).to_numpy(zero_copy_only=False)
+    for row in rows[~same].tolist():
+        part = work.contents.column("part")[row].as_py()
+        work.failures[row] = (
+            Reason.SOURCE_CHANGED,
+            f"{part} no longer holds the text that was planned; delete that file and build again",
+        )
+    work.progress.advance(int((~same).sum()))
+    return same
+
+
+def _embed_images(work: Work, storage_options: Mapping[str, object] | None) -> None:
+    rows = work.rows("image")
+    if not len(rows):
+        return
+    from tasks.embed.picture_batches import picture_batches  # Pillow, where there are pictures
+
+    items = read_items(work.contents.take(rows), ["uri", "locator"])
+    items = items.append_column("content_hash", work.contents.column("content_hash").take(rows))
+    for batch in picture_batches(items, rows, work.embedder, storage_options):
+        if batch.pixels is not None:
+            pixels, here = batch.pixels, batch.rows
+
+            def forward(
+                part: np.ndarray, pixels: np.ndarray = pixels, here: np.ndarray = here
+            ) -> np.ndarray:
+                return work.embedder.embed_pixels(pixels[np.searchsorted(here, part)])
+
+            work.isolation.embed(forward, here)
+        work.failures.update(batch.failures)
+        work.progress.advance(len(batch.rows) + len(batch.failures))
+
+
+def _probe(embedder: Embedder) -> None:
+    """Embed something harmless of each kind; raises when the embedder cannot embed at all."""
+    if "text" in embedder.ref.kinds:
+        embedder.embed_texts([PROBE_TEXT])
+    if "image" in embedder.ref.kinds:
+        from PIL import Image
+
+        embedder.embed_images([Image.new("RGB", (64, 64), "grey")])
+
+
+def _refuse_systematic(work: Work) -> None:
+    """Take over what could not be embedded; raise when that is everything there was."""
+    work.failures.update(
+        (row, (Reason.EMBED_FAILED, detail)) for row, detail in work.isolation.failures.items()
+    )
+    failed = [detail for reason, detail in work.failures.values() if reason == Reason.EMBED_FAILED]
+    if len(failed) == work.contents.num_rows and failed:
+        work.isolation.probe()
+        if len(failed) >= SYSTEMATIC:
+            raise VecmillError(
+                f"embedder {work.embedder.ref.model!r} failed on all {len(failed)} items of a "
+                f"shard; the first: {failed[0]}. Try the model on one item by hand"
+            )
+
+
+def _write_rejects(work: Work, store: Store, name: str) -> RejectsRef:
+    rows = sorted(work.failures)
+    items = work.contents.select(["source", "key", "kind", "id", "uri"]).take(
+        pa.array(rows, "int64")
+    )
+    with RejectsWriter(store, name, level="item", stage="embed") as writer:
+        for row, item in zip(rows, items.to_pylist(), strict=True):
+            reason, detail = work.failures[row]
+            writer.add(**item, reason=reason.value, detail=detail)
+    return writer.ref
+
+
+def _write_vectors(work: Work, store: Store, ref: EmbedderRef, name: str) -> str | None:
+    """Write what was embedded, in the contents' order; None when nothing was."""
+    kept = np.setdiff1d(np.arange(work.contents.num_rows), list(work.failures))
+    if not len(kept):
+        return None
+    vectors = work.isolation.vectors[kept]
+    schema = vectors_schema(ref.dimensions)
+    hashes = work.contents.column("content_hash").take(pa.array(kept, "int64"))
+    flat = pa.array(vectors.reshape(-1))
+    lists = pa.FixedSizeListArray.from_arrays(flat, type=schema.field("vector").type)
+    folder = vectors_folder(ref.vector_key)
+    with store.create(folder, name) as path:
+        pq.write_table(
+            pa.table([hashes, lists], schema=schema),
+            path,
+            row_group_size=ROWS_PER_GROUP,
+            compression="none",  # hashes and mantissas: there is nothing to compress
+            use_dictionary=False,
+        )
+    return str(store.path(folder, name))

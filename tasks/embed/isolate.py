@@ -1,0 +1,73 @@
+"""One bad item must not take its batch with it, and a broken embedder must not pass for bad items.
+
+batch raises ─ does a harmless input embed? ─ no → raise: the embedder is at fault
+                                             yes → halve until the bad items stand alone
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from schemas.errors import VecmillError
+
+Forward = Callable[[np.ndarray], np.ndarray]
+"""Embeds rows (int64): float32 `[len(rows), d]`."""
+
+
+@dataclass
+class Isolation:
+    """Vectors as they come in; where a row could not be embedded, why.
+
+    `vectors` is float32 `[n, d]`; rows in `failures` hold nothing. `probe` embeds something
+    harmless, and raises when nothing can be embedded at all.
+    """
+
+    vectors: np.ndarray
+    probe: Callable[[], object]
+    failures: dict[int, str] = field(default_factory=dict)
+
+    def embed(self, forward: Forward, rows: np.ndarray) -> None:
+        """Embed one batch into `vectors`; what fails alone, or is no finite vector, is recorded."""
+        if not len(rows):
+            return
+        try:
+            vectors = forward(rows)
+        except (VecmillError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001  libraries raise anything for one bad input
+            self._bisect(forward, rows, error)
+            return
+        self.vectors[rows] = vectors
+        self._check(rows, vectors)
+
+    def _bisect(self, forward: Forward, rows: np.ndarray, error: Exception) -> None:
+        if is_out_of_memory(error):
+            raise error
+        if len(rows) > 1:
+            middle = len(rows) // 2
+            self.embed(forward, rows[:middle])
+            self.embed(forward, rows[middle:])
+            return
+        try:
+            self.probe()
+        except Exception as broken:
+            raise VecmillError(
+                f"the embedder fails on everything, a harmless input included: "
+                f"{type(broken).__name__}: {broken}. First failure: {type(error).__name__}: {error}"
+            ) from broken
+        self.failures[int(rows[0])] = f"{type(error).__name__}: {error}"
+
+    def _check(self, rows: np.ndarray, vectors: np.ndarray) -> None:
+        finite = np.isfinite(vectors).all(axis=1)
+        for row in rows[~finite]:
+            self.failures[int(row)] = "the embedder gave a vector with NaN or infinity"
+        for row in rows[finite & ~vectors.any(axis=1)]:
+            self.failures[int(row)] = "the embedder gave the zero vector, which no search can find"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an accelerator ran out of memory: the device's fault, never the item's."""
+    return type(error).__name__ == "OutOfMemoryError"

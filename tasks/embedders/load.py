@@ -1,0 +1,64 @@
+"""Build an embedder where it runs: once per process, under a lock.
+
+The small `EmbedderRef` travels; the model does not. Before a model is used its files are
+fingerprinted again, so that a folder that changed, or another machine's copy that differs, is
+refused instead of filling one table from two spaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from threading import Lock
+
+from schemas.errors import VecmillError
+from schemas.refs import EmbedderRef
+from schemas.spec import EmbedderSpec
+from tasks.embedders.protocol import Embedder
+from tasks.embedders.resolve import resolve
+
+LOADERS: dict[str, str] = {
+    "sentence-transformers": "sentence_transformers_embedder:load_sentence_transformers",
+    "open-clip": "open_clip_embedder:load_open_clip",
+    "timm": "timm_embedder:load_timm",
+}
+"""Kind → module and function, imported late: each brings torch and its own library."""
+
+_loaded: dict[tuple[str, str], Embedder] = {}
+_lock = Lock()
+
+
+def load(ref: EmbedderRef) -> Embedder:
+    """The embedder of `ref`; the same instance for every call in this process.
+
+    Raises `VecmillError` when the files no longer make the embedder that `ref` names.
+    """
+    with _lock:
+        key = (ref.kind, ref.vector_key)
+        if key not in _loaded:
+            _loaded[key] = _loader(ref.kind)(_verified(ref))
+        return _loaded[key]
+
+
+def _loader(kind: str) -> Callable[[EmbedderRef], Embedder]:
+    module, _, function = LOADERS[kind].partition(":")
+    return getattr(import_module(f"tasks.embedders.{module}"), function)
+
+
+def _verified(ref: EmbedderRef) -> EmbedderRef:
+    """`ref` with the folder of this machine, once its files proved to be the same embedder."""
+    spec = EmbedderSpec.model_validate(ref.config["spec"])
+    if Path(ref.folder).is_dir():
+        spec = spec.model_copy(update={"model": ref.folder})
+    else:  # another machine resolved it: the hub's cache lies elsewhere here
+        spec = spec.model_copy(update={"revision": ref.revision})
+    here = resolve(spec, ())
+    if here.fingerprint != ref.fingerprint:
+        raise VecmillError(
+            f"embedder {ref.model!r} in {here.folder} has the fingerprint {here.fingerprint}, but "
+            f"{ref.fingerprint} was expected: its files changed since the build began, or differ "
+            f"from those on the machine that planned it. Start the build again with one model"
+        )
+    return replace(ref, folder=here.folder)

@@ -1,0 +1,69 @@
+"""What every embedder does, whichever library loads it: prepare, then embed a batch.
+
+Preparing (tokenise, decode, resize) is apart from embedding, so that a stage can do it ahead of
+the model and count what it does. Numeric code is array in, array out; order is kept throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+
+from schemas.progress import SILENT, Progress
+from schemas.refs import EmbedderRef
+from tasks.embedders.tokens import Tokens
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """A loaded model. Safe to use from several threads.
+
+    Methods of a kind (text, image) that is not in `ref.kinds` raise `UsageError`.
+    """
+
+    ref: EmbedderRef
+    token_budget: int  # padded tokens in a batch
+    image_batch: int  # pictures in a batch
+
+    @property
+    def dimensions(self) -> int:
+        """The width of the vectors."""
+        ...
+
+    def tokenize(self, texts: Sequence[str], *, query: bool = False) -> Tokens:
+        """The texts as the model receives them: behind the prompt, cut at the maximum length.
+
+        Raises `ValueError` for an empty text: it would become a vector that means nothing.
+        """
+        ...
+
+    def embed_tokens(self, tokens: Tokens, rows: np.ndarray) -> np.ndarray:
+        """One batch: the texts at `rows` (int64) of `tokens`; float32 `[len(rows), d]`."""
+        ...
+
+    def prepare_image(self, picture: Image) -> np.ndarray:
+        """An upright RGB picture, resized and normalised: float32 `[3, h, w]`."""
+        ...
+
+    def embed_pixels(self, pixels: np.ndarray) -> np.ndarray:
+        """One batch of prepared pictures, float32 `[n, 3, h, w]`; float32 `[n, d]`."""
+        ...
+
+    def token_counts(self, texts: Sequence[str]) -> np.ndarray:
+        """Content tokens of each text, uncut, without special and prompt tokens: int32 `[n]`."""
+        ...
+
+    def embed_texts(
+        self, texts: Sequence[str], *, query: bool = False, progress: Progress = SILENT
+    ) -> np.ndarray:
+        """Texts to float32 `[n, d]`, in the order given, batched under the token budget."""
+        ...
+
+    def embed_images(self, pictures: Sequence[Image], progress: Progress = SILENT) -> np.ndarray:
+        """Upright RGB pictures to float32 `[n, d]`, in the order given."""
+        ...

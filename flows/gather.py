@@ -35,6 +35,13 @@ class State:
         return sum(part.records + part.rejects.records for part in self.parts)
 
     @property
+    def records_used(self) -> int:
+        """Records that became items, or would have if no validation had refused the state."""
+        if self.duplicates:
+            return sum(part.records for part in self.items)
+        return self.records - self.records_rejected
+
+    @property
     def records_rejected(self) -> int:
         """Records that could not be used, at any stage."""
         return sum(ref.records for ref in self.rejects)

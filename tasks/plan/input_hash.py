@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from schemas.identity import HASH_BYTES, digest_json
-from schemas.refs import ItemsPart, RejectsRef
+from schemas.refs import ItemsPart, RecordsPart, RejectsRef
 from schemas.spec import SpaceSpec
 from tasks.store.items import read_items
 
@@ -24,9 +24,16 @@ def judging_spec(spec: SpaceSpec) -> dict[str, Any]:
 
 
 def input_hash(
-    items: Sequence[ItemsPart], rejects: Sequence[RejectsRef], spec: SpaceSpec, fingerprint: str
+    parts: Sequence[RecordsPart],
+    items: Sequence[ItemsPart],
+    rejects: Sequence[RejectsRef],
+    spec: SpaceSpec,
+    fingerprint: str,
 ) -> str:
-    """32 hex digits over items, rejects, embedder and judging spec, in no order of arrival."""
+    """32 hex digits over items, rejects, embedder and judging spec, in no order of arrival.
+
+    A state that was refused before it had items is named by its records' `parts` instead.
+    """
     digest = hashlib.blake2b(digest_size=HASH_BYTES)
     state = read_items(items, ["id", "content_hash", "row_hash"]).sort("id")
     digest.update("\n".join(state["id"]).encode())
@@ -36,6 +43,7 @@ def input_hash(
     frames = [
         pl.read_parquet(ref.path, columns=columns) for ref in rejects if ref.records or ref.items
     ]
+    unread = [] if items else sorted(part.digest for part in parts)
     rejected = sorted(map(repr, pl.concat(frames).iter_rows())) if frames else []
-    digest.update(digest_json([rejected, judging_spec(spec), fingerprint]).encode())
+    digest.update(digest_json([unread, rejected, judging_spec(spec), fingerprint]).encode())
     return digest.hexdigest()

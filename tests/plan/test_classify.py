@@ -209,11 +209,11 @@ def test_input_hash_knows_items_and_judges_but_not_order(tmp_path):
         }
     )
     one, two = made_items(store, {"a": "x"}), made_items(store, {"b": "y"})
-    first = input_hash([one, two], [], spec, "f")
-    assert first == input_hash([two, one], [], spec, "f")
-    assert first != input_hash([one], [], spec, "f")
-    assert first != input_hash([one, two], [], spec, "g")
+    first = input_hash([], [one, two], [], spec, "f")
+    assert first == input_hash([], [two, one], [], spec, "f")
+    assert first != input_hash([], [one], [], spec, "f")
+    assert first != input_hash([], [one, two], [], spec, "g")
     stricter = spec.model_copy(
         update={"expectations": spec.expectations.model_copy(update={"min_rows": 5})}
     )
-    assert first != input_hash([one, two], [], stricter, "f")
+    assert first != input_hash([], [one, two], [], stricter, "f")

@@ -1,0 +1,202 @@
+"""The build, composed once: from a spec to a published release, or to a refusal that left no trace.
+
+    standing   reconcile; the release and hold that stand
+    gather     survey → ingest → validate → chunk → dedupe
+    plan       against the base version, by id and hashes
+    embed      contents that have no vector
+    stage      one uncommitted transaction, readable as a candidate
+    audit      gates on the candidate
+    publish    the same transaction on main, tags, report      (or: discard, record, report)
+
+Of two builds from one base one wins; the other plans again here and keeps its vectors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pyarrow as pa
+
+from flows.embedding import embed_rows, plan_rows
+from flows.gather import gather
+from flows.guards import needs_yes, shrink_verdicts
+from flows.job import Job, open_job
+from flows.outcome import PUBLISHED, REFUSED, WRONG, Made, Outcome, draft, finished
+from flows.progress import StageBars
+from flows.recording import embedding_rate, record_build, record_inputs, write_build_report
+from flows.runner import PlainRunner, Runner
+from flows.standing import Held, Standing, find_standing, hold_base, wanted_schema
+from schemas.errors import SourceError, VecmillError
+from schemas.manifest import AuditResult, Manifest
+from schemas.spec import BuildOverrides, SpaceSpec
+from tasks.audit.gates import Expected, audit_candidate
+from tasks.plan.input_hash import input_hash
+from tasks.publish.publish import publish
+from tasks.publish.stage import Candidate, discard, stage
+from tasks.table.transaction import ConflictError
+
+ATTEMPTS = 20
+"""Builds that may win against this one before it gives up; each of them was a release."""
+
+
+def build_space(
+    spec: SpaceSpec,
+    overrides: BuildOverrides | None = None,
+    runner: Runner | None = None,
+    build_id: str | None = None,
+) -> Outcome:
+    """Bring the space up to date and publish it.
+
+    Returns the outcome of a build that published, had nothing to do, was a dry run, or was
+    refused. Raises `UsageError` for what no build of this spec could do, other `VecmillError` for
+    what went wrong; nothing is published then.
+    """
+    runner = runner or PlainRunner(StageBars())
+    with open_job(spec, overrides or BuildOverrides(), runner, build_id) as job:
+        for _ in range(ATTEMPTS):
+            try:
+                return _attempt(job)
+            except ConflictError:
+                continue
+    raise VecmillError(
+        f"space {spec.space!r}: {ATTEMPTS} other builds published before this one could; "
+        "nothing was published; see what builds it so often, and run again"
+    )
+
+
+def _attempt(job: Job) -> Outcome:
+    standing = find_standing(job)
+    try:
+        state = gather(
+            job.spec, standing.embedder, standing.columns, job.store, job.runner, job.workers
+        )
+    except SourceError as error:
+        if standing.release is None:
+            raise
+        return _refused(job, standing, Made(), (f"source:{error.source}",), str(error))
+
+    made = Made(state, tuple(shrink_verdicts(job.spec, state, standing)))
+    if made.refusing:
+        return _refused_by_gates(job, standing, _hashed(job, standing, made))
+
+    schema = wanted_schema(job, standing, state.columns)
+    with hold_base(job, standing, schema) as held:
+        made = plan_rows(job, standing, made, held)
+        if job.overrides.dry_run:
+            return _planned(job, standing, made)
+        if not job.overrides.yes and (why := needs_yes(made, held)):
+            return _refused(job, standing, _hashed(job, standing, made), ("yes",), why)
+        made = _hashed(job, standing, embed_rows(job, standing, made, held))
+        if not made.changes:
+            return _unchanged(job, standing, made)
+        return _stage_and_publish(job, standing, made, held, schema)
+
+
+def _hashed(job: Job, standing: Standing, made: Made) -> Made:
+    state = made.state
+    assert state is not None
+    fingerprint = standing.embedder.fingerprint
+    hashed = job.runner.run(
+        "plan", input_hash, state.parts, state.items, made.rejects, job.spec, fingerprint
+    )
+    return replace(made, input_hash=hashed)
+
+
+def _stage_and_publish(
+    job: Job, standing: Standing, made: Made, held: Held, schema: pa.Schema
+) -> Outcome:
+    """Stage, audit, and then commit or discard: a candidate never outlives this function."""
+    run = job.runner.run
+    candidate: Candidate = run(
+        "stage", stage, held.tagged, made.plan, standing.embedder, job.store, schema
+    )
+    committed = False
+    try:
+        verdicts = _audit(job, standing, candidate, draft(job, standing, made))
+        made = replace(made, candidate=candidate.version, verdicts=(*made.verdicts, *verdicts))
+        if made.refusing:
+            return _refused_by_gates(job, standing, made)
+        if standing.hold is not None:
+            why = f"the space is held: {standing.hold.reason} ({standing.hold.who})"
+            return _refused(job, standing, made, ("hold",), why)
+        manifest = draft(job, standing, made)
+        release = run("publish", publish, candidate, manifest)
+        committed = True
+    finally:
+        if not committed:
+            discard(candidate)
+    manifest = finished(
+        job, manifest, release=release.name, version=release.version, published=True
+    )
+    record_build(job, manifest, made.rejects)
+    report = write_build_report(job, manifest, made.rejects, release.version)
+    counts = manifest.counts
+    message = (
+        f"published {release.name} of {job.spec.space!r}: {counts.rows:,} rows "
+        f"({counts.new:,} new, {counts.changed:,} changed, {counts.removed:,} removed), "
+        f"{counts.embedded:,} contents embedded, tag {job.spec.publish.tag!r}"
+    )
+    return Outcome(manifest, PUBLISHED, message, report)
+
+
+def _audit(
+    job: Job, standing: Standing, candidate: Candidate, expected: Manifest
+) -> list[AuditResult]:
+    return job.runner.run(
+        "audit",
+        audit_candidate,
+        job.table,
+        candidate.version,
+        candidate.data_files,
+        Expected(expected.counts, standing.embedder.dimensions, standing.embedder.normalize),
+        job.spec.audit.quality,
+    )
+
+
+def _planned(job: Job, standing: Standing, made: Made) -> Outcome:
+    """The outcome of a dry run: what a build would do, and about how long embedding takes."""
+    plan = made.plan
+    assert plan is not None
+    rate = embedding_rate(job)
+    about = f", about {plan.to_embed / rate:,.0f} s at the last build's rate" if rate else ""
+    classes = ", ".join(f"{n:,} {name.replace('_', '-')}" for name, n in plan.classes.items())
+    rewrite = "; the table's columns change: every row is rewritten" if plan.overwrite else ""
+    message = (
+        f"plan for {job.spec.space!r}: {classes}; {plan.to_embed:,} contents to embed{about}"
+        f"{rewrite}. Nothing was written"
+    )
+    return Outcome(finished(job, draft(job, standing, made)), PUBLISHED, message)
+
+
+def _unchanged(job: Job, standing: Standing, made: Made) -> Outcome:
+    """Nothing to publish: the standing release is named, held or not."""
+    manifest, release = draft(job, standing, made), standing.release
+    if release is None:
+        message = f"space {job.spec.space!r} has no rows and no release: nothing to publish"
+        return Outcome(finished(job, manifest), PUBLISHED, message)
+    manifest = finished(job, manifest, release=release.name, version=release.version)
+    record_inputs(job, manifest, made.rejects)
+    message = f"{job.spec.space!r} is up to date: {release.name} stands, nothing was written"
+    return Outcome(manifest, PUBLISHED, message)
+
+
+def _refused_by_gates(job: Job, standing: Standing, made: Made) -> Outcome:
+    why = "; ".join(f"{audit.name}: {audit.detail}" for audit in made.refusing)
+    return _refused(job, standing, made, tuple(audit.name for audit in made.refusing), why)
+
+
+def _refused(job: Job, standing: Standing, made: Made, names: tuple[str, ...], why: str) -> Outcome:
+    """Record the refusal and write its report, while the candidate can still be looked at.
+
+    A dry run says that a build would be refused, and records nothing.
+    """
+    manifest = finished(job, draft(job, standing, made), refused_by=names)
+    stands = f"{standing.release.name} stands" if standing.release else "there is no release yet"
+    message = f"refused by {', '.join(names)}: {why}. Nothing was published; {stands}"
+    # DESIGN: without a release to protect, these two are a wrong request rather than a refusal
+    code = WRONG if standing.release is None and names in (("hold",), ("yes",)) else REFUSED
+    if job.overrides.dry_run:
+        return Outcome(manifest, code, message)
+    record_build(job, manifest, made.rejects)
+    report = write_build_report(job, manifest, made.rejects, made.candidate)
+    return Outcome(manifest, code, message, report)

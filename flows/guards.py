@@ -1,0 +1,57 @@
+"""Guards that look at a build as a whole: a source that shrank, a table embedded again."""
+
+from __future__ import annotations
+
+from flows.gather import State
+from flows.outcome import Made
+from flows.standing import Held, Standing
+from schemas.manifest import AuditResult
+from schemas.spec import SpaceSpec
+
+AGAIN_SHARE = 0.5
+"""DESIGN: a build that embeds more than half of a published table again wants `--yes`."""
+
+
+def shrink_verdicts(spec: SpaceSpec, state: State, standing: Standing) -> list[AuditResult]:
+    """`max_shrink:<source>` for each source that the standing release knows."""
+    if standing.release is None:
+        return []
+    before = {source.name: source.records for source in standing.release.manifest.sources}
+    verdicts = []
+    for source in state.sources:
+        was = before.get(source.name, 0)
+        if not was:
+            continue
+        limit = spec.source(source.name).max_shrink
+        lost = max(was - source.records, 0) / was
+        verdicts.append(
+            AuditResult(
+                name=f"max_shrink:{source.name}",
+                value=lost,
+                threshold=limit,
+                passed=lost <= limit,
+                severity="refuse",
+                detail=(
+                    f"source {source.name!r} has {source.records:,} records, {was:,} in "
+                    f"{standing.release.name}: it lost {lost:.1%}, at most {limit:.1%} may go; "
+                    "see whether the source is whole, or raise its max_shrink"
+                ),
+            )
+        )
+    return verdicts
+
+
+def needs_yes(made: Made, held: Held) -> str | None:
+    """Why the build wants `--yes`, or None.
+
+    Embedded *again* are rows that stood and now need another vector: new documents are not.
+    """
+    rows, plan = held.plan.rows.height, made.plan
+    assert plan is not None
+    again = min(plan.to_embed, plan.classes["changed"] + plan.classes["removed"])
+    if not rows or again <= AGAIN_SHARE * rows:
+        return None
+    return (
+        f"{again:,} of {rows:,} published rows would be embedded again (more than "
+        f"{AGAIN_SHARE:.0%}); if that is meant, run again with --yes (overrides.yes)"
+    )

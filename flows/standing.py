@@ -1,0 +1,136 @@
+"""What is published when a build begins: the release, a hold, and the version to plan from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from flows.job import Job
+from schemas.arrow import TABLE_NAMES, table_schema
+from schemas.errors import UsageError
+from schemas.refs import EmbedderRef
+from tasks.plan.classify import Base as PlanBase
+from tasks.table.companions import Hold, current_hold
+from tasks.table.dataset import (
+    base_rows,
+    embedding_metadata,
+    ensure_table,
+    open_version,
+    try_open,
+)
+from tasks.table.reconcile import reconcile
+from tasks.table.releases import Release, tagged_release
+from tasks.table.transaction import Base, release_base, take_base
+
+NO_ROWS = {
+    "id": pl.String,
+    "content_hash": pl.Binary,
+    "row_hash": pl.Binary,
+    "duplicate_of": pl.String,
+    "duplicate_kind": pl.String,
+    "rowaddr": pl.UInt64,
+}
+"""What `base_rows` returns, for a space that has no table yet."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The published state. `embedder` is the job's, in the engine and precision of the space."""
+
+    release: Release | None
+    hold: Hold | None
+    embedder: EmbedderRef
+    columns: pa.Schema | None  # the user's columns as published
+
+    @property
+    def vector_key(self) -> str | None:
+        """The vector key of the published vectors, if any."""
+        if self.release is None:
+            return None
+        published = self.release.manifest.embedder
+        return f"{published.fingerprint}-{published.engine}-{published.precision}"
+
+
+def find_standing(job: Job) -> Standing:
+    """Finish what is committed (not in a dry run) and read what stands.
+
+    Raises `UsageError` when the published vectors are of another embedder.
+    """
+    tag = job.spec.publish.tag
+    hold = current_hold(job.table)
+    if job.overrides.dry_run:
+        release = tagged_release(job.table, tag)
+    else:
+        release = job.runner.run("publish", reconcile, job.table, tag, hold is not None)
+    if release is None:
+        return Standing(None, hold, job.embedder, None)
+    _refuse_other_space(job, release)
+    dataset = open_version(job.table, release.version)
+    columns = [field for field in dataset.schema if field.name not in TABLE_NAMES]
+    return Standing(release, hold, _as_recorded(job, release), pa.schema(columns))
+
+
+def _refuse_other_space(job: Job, release: Release) -> None:
+    published = release.manifest.embedder
+    if published.fingerprint != job.embedder.fingerprint:
+        raise UsageError(
+            f"embedder: {job.embedder.model!r} has fingerprint {job.embedder.fingerprint}, but "
+            f"release {release.name} of space {job.spec.space!r} was made by {published.model!r} "
+            f"with {published.fingerprint}; another fingerprint is another embedding space: put "
+            "the embedder back (model, prompts, normalize, dimensions), or choose a new `space`"
+        )
+
+
+def _as_recorded(job: Job, release: Release) -> EmbedderRef:
+    """Engine and precision are chosen once per space; `auto` means what was chosen."""
+    published, spec = release.manifest.embedder, job.spec.embedder
+    return replace(
+        job.embedder,
+        engine=published.engine if spec.engine == "auto" else job.embedder.engine,
+        precision=published.precision if spec.precision == "auto" else job.embedder.precision,
+    )
+
+
+def wanted_schema(job: Job, standing: Standing, columns: tuple[pa.Field, ...]) -> pa.Schema:
+    """The schema that the spec asks of the table, with LanceDB's metadata where it may have it."""
+    published = standing.columns
+    if published is not None and sorted(published, key=str) == sorted(columns, key=str):
+        columns = tuple(published)  # the order of columns in the spec is no change
+    schema = table_schema(standing.embedder.dimensions, job.spec.publish.vector_type, columns)
+    return schema.with_metadata(embedding_metadata(standing.embedder) or None)
+
+
+@dataclass(frozen=True)
+class Held:
+    """The base version, tagged where the build may write."""
+
+    tagged: Base | None  # None in a dry run
+    dataset: Any | None
+    plan: PlanBase
+    overwrite: bool  # the table's schema is not the wanted one
+
+
+@contextmanager
+def hold_base(job: Job, standing: Standing, schema: pa.Schema) -> Iterator[Held]:
+    """Tag main's latest version for the time of the build and read what is planned from."""
+    if job.overrides.dry_run:
+        yield _read_base(standing, None, try_open(job.table), schema)
+        return
+    ensure_table(job.table, schema)
+    tagged = take_base(job.table, job.build_id)
+    try:
+        yield _read_base(standing, tagged, open_version(job.table, tagged.version), schema)
+    finally:
+        release_base(job.table, job.build_id)
+
+
+def _read_base(standing: Standing, tagged: Base | None, dataset: Any, schema: pa.Schema) -> Held:
+    if dataset is None:
+        return Held(None, None, PlanBase(0, pl.DataFrame(schema=NO_ROWS), None), False)
+    plan = PlanBase(dataset.version, base_rows(dataset), standing.vector_key)
+    return Held(tagged, dataset, plan, not dataset.schema.equals(schema))

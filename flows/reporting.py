@@ -1,0 +1,32 @@
+"""The report of a release or a build after the fact: from the table and its companions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows.recording import report_path
+from schemas.spec import SpaceSpec
+from tasks.query.builds import find_build, stored_rejects
+from tasks.query.releases import find_release, table_ref
+from tasks.report.collect import collect
+from tasks.report.render import write_report
+from tasks.table.dataset import open_version
+
+
+def report_of(spec: SpaceSpec, *, release: str | None = None, build: str | None = None) -> Path:
+    """Write the report of `release` or `build` (default: of the release that prod names).
+
+    A refused build's rows are gone: its report is the one that the build wrote, or, where the
+    `workdir` was deleted, one from the companions alone. Raises `UsageError` for an unknown name.
+    """
+    if build is None:
+        manifest = find_release(spec, release).manifest
+    else:
+        manifest = find_build(spec, release=release, build=build)
+    path = report_path(spec.workdir, spec.space, manifest.build_id)
+    version = manifest.version if manifest.published else None
+    if version is None and path.exists():
+        return path
+    dataset = None if version is None else open_version(table_ref(spec), version)
+    rejects = stored_rejects(spec, manifest.build_id)
+    return write_report(collect(dataset, manifest, rejects), path)

@@ -1,0 +1,187 @@
+"""What commands print: one JSON document, or tables for people. Texts of documents are cleaned.
+
+stdout carries the answer and nothing else; everything said on the way goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from schemas.manifest import Manifest
+    from tasks.query.rejects import RejectGroup
+    from tasks.table.releases import Release
+
+
+def print_json(document: object) -> None:
+    """Exactly one JSON document on stdout."""
+    json.dump(document, sys.stdout, ensure_ascii=False, indent=2, default=_plain, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value)
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr."""
+    print(text, file=sys.stderr)
+
+
+def print_table(
+    heads: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()
+) -> None:
+    """A table without frames on stdout; the columns in `right` are numbers."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from tasks.query.snippet import one_line
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for head in heads:
+        table.add_column(head, justify="right" if head in right else "left", no_wrap=head in right)
+    for row in rows:
+        table.add_row(*(Text(one_line(_shown(value), 400)) for value in row))
+    Console(file=sys.stdout, highlight=False).print(table)
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else str(value)
+
+
+# --- what each command shows -------------------------------------------------------------------
+
+HIT_FIELDS = [
+    *("id", "source", "key", "kind", "chunk", "start", "end", "text", "uri"),
+    *("duplicate_of", "duplicate_kind", "duplicate_score"),
+]
+SNIPPET = 110
+"""Code points of a text that one line of results shows."""
+
+
+def hit_documents(hits: pa.Table) -> list[dict[str, Any]]:
+    """The hits for `--json`: score, the table's own columns, and the user's under `columns`."""
+    from schemas.arrow import TABLE_NAMES
+    from tasks.query.search import SCORE
+
+    users = [name for name in hits.column_names if name not in (*TABLE_NAMES, SCORE)]
+    return [
+        {
+            "score": _finite(row[SCORE]),
+            **{name: _finite(row[name]) for name in HIT_FIELDS},
+            "columns": {name: _finite(row[name]) for name in users},
+        }
+        for row in hits.to_pylist()
+    ]
+
+
+def _finite(value: object) -> object:
+    """JSON has no NaN and no infinity."""
+    bad = isinstance(value, float) and (value != value or value in (float("inf"), -float("inf")))
+    return None if bad else value
+
+
+def print_hits(documents: Sequence[Mapping[str, Any]]) -> None:
+    """Hits as lines: score, id, the text's beginning or the picture's place, user columns."""
+    from tasks.query.snippet import one_line
+
+    rows = []
+    for hit in documents:
+        columns = " · ".join(f"{k}={v}" for k, v in hit["columns"].items() if v is not None)
+        content = one_line(hit["text"], SNIPPET) if hit["text"] else hit["uri"]
+        marked = " (duplicate)" if hit["duplicate_of"] else ""
+        rows.append((f"{hit['score'] or 0:.3f}", f"{hit['id']}{marked}", content, columns))
+    heads = ["score", "id", "text or file", "columns"]
+    if not any(row[3] for row in rows):
+        heads, rows = heads[:3], [row[:3] for row in rows]
+    print_table(heads, rows, right=["score"])
+
+
+def release_documents(releases: Sequence[Release]) -> list[dict[str, Any]]:
+    """The releases for `versions --json`, oldest first: place and tags, then the manifest."""
+    return [
+        {
+            "release": release.name,
+            "version": release.version,
+            "tags": list(release.tags),
+            "at": release.at,
+            "manifest": json.loads(release.manifest.to_json()),
+        }
+        for release in releases
+    ]
+
+
+def print_releases(releases: Sequence[Release]) -> None:
+    """The history, the newest release first."""
+    heads = ["release", "tags", "built", "rows", "new", "changed", "removed", "rejected", "version"]
+    rows = []
+    for release in reversed(releases):
+        counts = release.manifest.counts
+        tags = [t for t in release.tags if t != release.name and not t.startswith("data-")]
+        rows.append(
+            (
+                release.name,
+                ", ".join(tags),
+                release.manifest.finished_at or release.at,
+                *(counts.rows, counts.new, counts.changed, counts.removed),
+                counts.records_rejected + counts.items_rejected,
+                release.version,
+            )
+        )
+    print_table(heads, rows, right=heads[3:])
+
+
+def reject_document(manifest: Manifest, groups: Sequence[RejectGroup]) -> dict[str, Any]:
+    """The rejects of a build for `--json`."""
+    return {
+        "space": manifest.space,
+        "build_id": manifest.build_id,
+        "release": manifest.release,
+        "published": manifest.published,
+        "records_rejected": manifest.counts.records_rejected,
+        "items_rejected": manifest.counts.items_rejected,
+        "reasons": [
+            {
+                "stage": group.stage,
+                "level": group.level,
+                "reason": group.reason,
+                "meaning": group.meaning,
+                "count": group.count,
+                "examples": [vars(example) for example in group.examples],
+            }
+            for group in groups
+        ],
+    }
+
+
+def print_rejects(groups: Sequence[RejectGroup]) -> None:
+    """Each reason with its count and meaning, and examples below it."""
+    from tasks.query.snippet import one_line
+
+    for group in groups:
+        level = "items" if group.level == "item" else "records"
+        print(f"{group.reason}  {group.count:,} {level}, stage {group.stage}: {group.meaning}")
+        for example in group.examples:
+            place = example.uri if example.position is None else f"{example.uri}:{example.position}"
+            name = example.id or f"{example.source}:{example.key if example.key else '(no key)'}"
+            print(f"    {one_line(name, 80)}  {one_line(example.detail, 160)}")
+            print(f"        in {one_line(place, 200)}")
+        if group.count > len(group.examples):
+            print(f"    and {group.count - len(group.examples):,} more")

@@ -13,6 +13,7 @@ from typing import Any
 from schemas.column_names import LANCE_NAMES, RESERVED_NAMES
 from schemas.formats import ARCHIVES, DOCUMENTS, PICTURES, TABLES, format_of
 from schemas.mistakes import HIDDEN, KeyPath, Mistake, Shown, looks_secret, mistake
+from schemas.places import absolute
 from schemas.spec import SourceSpec, SpaceSpec
 
 Found = Iterator[tuple[KeyPath, Mistake]]
@@ -45,12 +46,13 @@ def source_names(spec: SpaceSpec) -> Found:
             first[source.name] = i
 
 
-def source_formats(spec: SpaceSpec) -> Found:
-    """What a source says about columns fits the files that its path names."""
+def source_formats(spec: SpaceSpec, base: str) -> Found:
+    """What a source says about columns fits the files that its path names (from `base`)."""
     for i, source in enumerate(spec.sources or ()):
         path: KeyPath = ("sources", i)
         yield from _kind_options(source, path)
-        if source.path is None or (ending := format_of(source.path)) is None:
+        ending = None if source.path is None else format_of(absolute(source.path, base))
+        if ending is None:
             continue
         if (wrong := _wrong_kind(source, ending)) is not None:
             yield _found((*path, "kind"), source.kind, *wrong)
@@ -264,7 +266,6 @@ def is_variable(value: object) -> bool:
 
 CHECKS: tuple[Callable[[SpaceSpec], Found], ...] = (
     source_names,
-    source_formats,
     columns,
     chunks,
     embedded_kinds,
@@ -274,6 +275,6 @@ CHECKS: tuple[Callable[[SpaceSpec], Found], ...] = (
 )
 
 
-def combination_mistakes(spec: SpaceSpec) -> list[tuple[KeyPath, Mistake]]:
+def combination_mistakes(spec: SpaceSpec, base: str) -> list[tuple[KeyPath, Mistake]]:
     """Everything that the checks between fields find in a salvaged spec, with its path."""
-    return [each for check in CHECKS for each in check(spec)]
+    return [*(each for check in CHECKS for each in check(spec)), *source_formats(spec, base)]

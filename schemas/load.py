@@ -19,7 +19,7 @@ from schemas.places import absolute, place_mistakes, resolved
 from schemas.shape import salvage, settle, shape_mistakes, validated
 from schemas.spec import SpaceSpec
 from schemas.unbuilt import unbuilt_mistakes
-from schemas.yaml_text import parse_yaml
+from schemas.yaml_text import Parsed, parse_yaml
 
 EXAMPLE = "vecmill init PATH writes a commented spec"
 
@@ -34,14 +34,14 @@ def load_spec(path: str | Path) -> SpaceSpec:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        place = Shown(f"(byte {error.start} is {raw[error.start]: #04x})")
+        place = Shown(f"(byte {error.start} is {raw[error.start]:#04x})")
         raise SpecError(
             name, [mistake(("the file",), place, "UTF-8 text", "save the file as UTF-8")]
         ) from None
     parsed = parse_yaml(text)
     if parsed.mistakes and not isinstance(parsed.data, dict):
         raise SpecError(name, parsed.mistakes)
-    return _parse(parsed.data, base, name, parsed.lines, parsed.mistakes)
+    return _parse(parsed.data, base, name, parsed)
 
 
 def parse_spec(data: dict[str, Any], base: str | Path, name: str) -> SpaceSpec:
@@ -50,16 +50,10 @@ def parse_spec(data: dict[str, Any], base: str | Path, name: str) -> SpaceSpec:
     `base` is the folder that relative paths start from, `name` what messages call the spec.
     Raises `SpecError` with every mistake.
     """
-    return _parse(data, str(base), name, {}, [])
+    return _parse(data, str(base), name, Parsed())
 
 
-def _parse(
-    data: object,
-    base: str,
-    name: str,
-    lines: dict[KeyPath, int],
-    mistakes: list[Mistake],
-) -> SpaceSpec:
+def _parse(data: object, base: str, name: str, parsed: Parsed) -> SpaceSpec:
     if not isinstance(data, dict):
         value = Shown("is empty") if data is None else data
         raise SpecError(
@@ -80,10 +74,12 @@ def _parse(
     found = dict(unbuilt_mistakes(settled))
     # Below an option that is refused as a whole nothing else needs saying.
     found |= {path: each for path, each in shape.items() if not _below(path, set(found))}
-    others = [*combination_mistakes(spec), *place_mistakes(spec, base)]
+    others = [*combination_mistakes(spec, base), *place_mistakes(spec, base)]
     ordered = [*found.items(), *((path, each) for path, each in others if path not in found)]
-    if ordered or mistakes:
-        every = [*mistakes, *(_with_line(each, path, lines) for path, each in ordered)]
+    ordered = [(path, each) for path, each in ordered if path not in parsed.unread]
+    if ordered or parsed.mistakes:
+        lines = parsed.lines
+        every = [*parsed.mistakes, *(_with_line(each, path, lines) for path, each in ordered)]
         raise SpecError(name, sorted(every, key=lambda each: each.line or 0))
     return validated(resolved(settled, spec, base))
 

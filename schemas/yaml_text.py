@@ -41,6 +41,11 @@ for _tag, (_pattern, _first) in _PLAIN.items():
     )
 
 
+_TAGS = frozenset(
+    f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null")
+)
+
+
 @dataclass
 class Parsed:
     """What a YAML text says: its data, the line of every key path, and what was wrong with it."""
@@ -48,6 +53,7 @@ class Parsed:
     data: object = None
     lines: dict[KeyPath, int] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
+    unread: set[KeyPath] = field(default_factory=set)  # what a mistake kept from being read
 
 
 class _Reader:
@@ -55,6 +61,7 @@ class _Reader:
 
     def __init__(self, loader: _Loader) -> None:
         self._loader = loader
+        self._merged: set[int] = set()  # mappings whose `<<` is resolved; an alias comes again
         self._nodes = 0
         self.parsed = Parsed()
 
@@ -66,6 +73,8 @@ class _Reader:
                 problem="an alias that leads back to itself or unfolds without end",
                 problem_mark=node.start_mark,
             )
+        if node.tag not in _TAGS:
+            return self._tagged(node, path)
         above |= {id(node)}
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path, above)
@@ -74,19 +83,10 @@ class _Reader:
         return self._scalar(node, path)
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath, above: frozenset[int]) -> dict:
-        seen: dict[str, int] = {}
-        for key, _ in node.value:
-            line = key.start_mark.line + 1
-            if (name := str(key.value)) in seen and key.tag != "tag:yaml.org,2002:merge":
-                self._note(
-                    (*path, name),
-                    Shown(f"stands on line {seen[name]} and on line {line}"),
-                    "each key once",
-                    "keep one of the two",
-                    line,
-                )
-            seen.setdefault(name, line)
-        self._loader.flatten_mapping(node)  # <<: *shared
+        if id(node) not in self._merged:
+            self._merged.add(id(node))
+            self._repeated_keys(node, path)
+            self._loader.flatten_mapping(node)  # <<: *shared
         found: dict = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -101,15 +101,23 @@ class _Reader:
     def _scalar(self, node: yaml.Node, path: KeyPath) -> object:
         try:
             return self._loader.construct_object(node)
-        except yaml.constructor.ConstructorError:
-            self._note(
-                path,
-                Shown(f"has the tag {node.tag}"),
-                "plain YAML without tags",
-                "remove the tag",
-                node.start_mark.line + 1,
-            )
-            return None
+        except (ValueError, KeyError):  # `!!int twelve`
+            return self._tagged(node, path)
+
+    def _repeated_keys(self, node: yaml.MappingNode, path: KeyPath) -> None:
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if (name := str(key.value)) in seen:
+                value = Shown(f"stands on line {seen[name]} too")
+                self._note((*path, name), value, "each key once", "keep one of the two", line)
+            seen.setdefault(name, line)
+
+    def _tagged(self, node: yaml.Node, path: KeyPath) -> None:
+        tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+        value, line = Shown(f"has the tag {tag}"), node.start_mark.line + 1
+        self._note(path, value, "plain YAML without tags", "remove the tag", line)
+        self.parsed.unread.add(path)
 
     def _note(self, path: KeyPath, value: object, expected: str, step: str, line: int) -> None:
         self.parsed.mistakes.append(Mistake(dotted(path), value, expected, step, line))

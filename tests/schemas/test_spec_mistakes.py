@@ -405,9 +405,8 @@ def test_a_repeated_key_is_reported_beside_the_others(tmp_path: Path) -> None:
         load_spec(path)
     repeated = [str(m) for m in caught.value.mistakes if "each key once" in m.expected]
     assert repeated == [
-        "uri stands on line 3 and on line 12 (line 12): expected each key once; keep one of the two",
-        "chunk stands on line 8 and on line 13 (line 13): expected each key once; keep one of the "
-        "two",
+        "uri stands on line 3 too (line 12): expected each key once; keep one of the two",
+        "chunk stands on line 8 too (line 13): expected each key once; keep one of the two",
     ]
 
 

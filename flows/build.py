@@ -39,9 +39,9 @@ def build(spec: str | SpaceSpec, overrides: BuildOverrides | None = None) -> Sta
     leave_artifacts(outcome)
     if outcome.exit_code == PUBLISHED:
         get_run_logger().info(outcome.message)
-        return Completed(message=outcome.message)
+        return Completed(message=outcome.message, data=outcome)
     get_run_logger().error(outcome.message)
-    return Failed(name="Refused", message=outcome.message)
+    return Failed(name="Refused", message=outcome.message, data=outcome)
 
 
 def _load(spec: str | SpaceSpec) -> SpaceSpec:

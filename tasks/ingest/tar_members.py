@@ -22,11 +22,13 @@ from tasks.ingest.reader import UnreadableError
 MAX_HEADER = 1 << 20
 """Bytes of an extended header (long names, attributes); real ones have some hundred."""
 
+MAX_OFFSET = 1 << 60
+"""Beyond any file; operating systems refuse to seek to 1 << 63."""
+
 BLOCK = tarfile.BLOCKSIZE
 
 HEADER_ERRORS = (
     tarfile.TarError,
-    OSError,
     EOFError,
     ValueError,  # numbers and encodings, UnicodeError among them
     OverflowError,
@@ -35,7 +37,8 @@ HEADER_ERRORS = (
     TypeError,
     AttributeError,
 )
-"""What `tarfile` raises on hostile headers; it documents the first alone."""
+"""What `tarfile` raises on hostile headers; it documents the first alone. An `OSError` is none of
+these: the disk or the network failed, which is for the caller to judge."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class _ShortReads(io.RawIOBase):
         self._stream = stream
 
     def seek(self, offset: int, whence: int = 0) -> int:
+        if not 0 <= offset <= MAX_OFFSET:
+            raise tarfile.ReadError(f"a header leads to byte {offset}")
         return self._stream.seek(offset, whence)
 
     def tell(self) -> int:

@@ -51,6 +51,9 @@ MAX_SIDECAR = 8 << 20
 """Bytes of a sidecar; a larger one is judged like any other member that is no image."""
 
 
+BREAKS = (UnreadableError, OSError)
+"""Where reading stops: what is held is handed on first, then the error."""
+
 Judged = tuple[Member, JudgedPicture | Unusable | bytes]
 """A member with its verdict; a sidecar with its bytes."""
 
@@ -96,7 +99,7 @@ class WebDatasetReader:
                     rows.add(sample)
                     if rows.met >= BATCH_ROWS:
                         yield rows.batch()
-        except UnreadableError:
+        except BREAKS:
             if rows.met:
                 yield rows.batch()
             raise
@@ -148,7 +151,7 @@ def _windows(stream: BinaryIO) -> Iterator[list[tuple[Member, Candidate]]]:
             if len(window) >= WINDOW_MEMBERS or held >= WINDOW_BYTES:
                 yield window
                 window, held = [], 0
-    except UnreadableError:
+    except BREAKS:
         yield window
         raise
     yield window
@@ -201,7 +204,7 @@ def _samples(members: Iterator[Judged]) -> Iterator[Sample]:
                 sample.orphans.append(member)
             else:
                 sample.images.append((member, judged))
-    except UnreadableError:
+    except BREAKS:
         yield sample
         raise
     yield sample

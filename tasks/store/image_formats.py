@@ -90,10 +90,10 @@ def image_format(data: bytes) -> str | None:
 
 def cut_signature(data: bytes) -> str | None:
     """The format whose signature begins with all of `data`: a file cut within its first bytes."""
-    for magic, name in (*_MAGIC.items(), (b"RIFF", "WEBP")):
+    for magic, name in _MAGIC.items():
         if 1 < len(data) < len(magic) and magic.startswith(data):
             return name
-    return None
+    return "WEBP" if data[:4] == b"RIFF" and len(data) < 12 else None
 
 
 def stranger(data: bytes) -> str | None:

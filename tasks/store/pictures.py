@@ -300,7 +300,7 @@ def _upright(picture: Image.Image, rgb: Image.Image) -> Image.Image:
         turn = _TURNS.get(picture.getexif().get(ORIENTATION, 1))
     except DECODE_ERRORS:
         turn = None  # EXIF that cannot be read says nothing about what is up; the pixels are good
-    upright = rgb if turn is None else rgb.transpose(turn)
+    upright = rgb.copy() if turn is None else rgb.transpose(turn)  # a plain image, without a file
     upright.info = {}  # the orientation has been applied: nobody shall apply it again
     return upright
 

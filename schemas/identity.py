@@ -66,10 +66,16 @@ def content_hashes(contents: Iterable[str | bytes]) -> pa.FixedSizeBinaryArray:
     )
 
 
+_BY_VALUE = (
+    *(pa.types.is_nested, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view),
+    *(pa.types.is_fixed_size_binary, pa.types.is_interval),
+)
+"""Types that Arrow does not cast to strings, or only where the bytes happen to be UTF-8."""
+
+
 def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The column as strings; nested and binary values by a stable Python form."""
-    kind = column.type
-    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+    if any(is_type(column.type) for is_type in _BY_VALUE):
         values = [
             None if v is None else json.dumps(v, sort_keys=True, ensure_ascii=False, default=repr)
             for v in column.to_pylist()

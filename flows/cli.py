@@ -155,7 +155,7 @@ def init(
     from flows.terminal import say
 
     for look in looks:
-        say(f"{look.name}: {look.files:,} {look.kind} file(s) at {look.path}")
+        say(f"{look.name}: {look.kind}, {look.files:,} × {look.ending} at {look.path}")
     typer.echo(out)
     say(f"Read it, then: vecmill build {out}")
 
@@ -343,9 +343,10 @@ def report(
 ) -> None:
     """Write the HTML report of a release or a build.
 
-    Prints its path. One page without network: the way from records to rows, rejects with examples, duplicates,
-    norms, a picture of the space, timings. Default: the release that the spec's tag names. The
-    rows of a refused build are gone, so its report is the one that the build wrote.
+    Prints its path. One page without network: the way from records to rows, rejects with
+    examples, duplicates, norms, a picture of the space, timings. Default: the release that the
+    spec's tag names. The rows of a refused build are gone, so its report is the one that the
+    build wrote.
 
     \b
     Examples:

@@ -151,11 +151,16 @@ def _embed(embedder: Embedder, question: Question) -> np.ndarray:
 
 
 def _check_where(table: Any, question: Question) -> None:
-    """Have the condition planned, alone and combined, without reading a row."""
+    """Have the condition planned, alone and combined, without reading a row.
+
+    Lance's parser stops at a stray `)` or `;` and ignores the rest. As the argument of a function
+    the condition must be whole, so that nothing a user wrote is dropped in silence.
+    """
     if question.where is None:
         return
+    whole = f"coalesce({question.where}\n, false)"
     try:
-        for condition in (question.where, question.filter):
+        for condition in (question.where, whole, question.filter):
             table.search().where(condition).limit(1).explain_plan()
     except (RuntimeError, ValueError) as error:
         raise UsageError(

@@ -131,12 +131,13 @@ def _flow(value: object) -> str:
 
 
 HEAD = """\
-# A vecmill space: one vector table, built by `vecmill build {{this file}}`.
+# A vecmill space: one vector table, built by `vecmill build FILE`.
 # Relative paths start at this file's folder. Whatever is left out has the default shown.
 
-space: {space}            # the table's name: a-z, 0-9 and single _
+space: {space}   # the table's name: a-z, 0-9 and single _
 uri: ./lancedb            # where the table lies: a LanceDB folder
 # workdir: ./.vecmill     # work in progress; deleting it costs time alone
+# storage_options: null   # for sources on object stores: {{option: ENVIRONMENT_VARIABLE}}
 
 sources:                  # where records come from: files, folders, globs, object-store URIs
 {sources}
@@ -159,7 +160,7 @@ EMBEDDER = """
 # The model that makes the vectors: {why}
 # A hub id is downloaded once; a folder works offline. Another embedder is another space.
 embedder:
-  kind: {kind}            # sentence-transformers | open-clip | timm
+  kind: {kind}   # sentence-transformers | open-clip | timm
   model: {model}
   # revision: null        # pin the hub's revision
   # prompt: null          # before every document; query_prompt before every query

@@ -1,0 +1,166 @@
+"""Read one part of a source into the `workdir`: its usable records, and its rejects beside them.
+
+    part ─ each file ─ Reader.read ─ judge ─> records/<digest>.parquet
+                                        └──> rejects/ingest-<digest>.parquet
+
+The rejects are put in place first: the records file's existence says that both are whole. `row`
+numbers every record of the part in (file, row) order, rejected ones too, so that in each part
+records + rejects = records met.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.arrow import records_schema
+from schemas.progress import SILENT, Progress
+from schemas.reasons import MEANING, Reason
+from schemas.refs import FileRef, PartSpec, RecordsPart, RejectsRef
+from tasks.ingest.column_types import arrow_type
+from tasks.ingest.grouping import holds_many
+from tasks.ingest.reader import RawBatch, Rejected, UnreadableError, reader_for
+from tasks.ingest.record_checks import judge
+from tasks.ingest.tabular import no_records
+from tasks.store.opening import resolve_options
+from tasks.store.workdir import ROWS_PER_GROUP, RejectsWriter, Store, read_rejects_ref
+
+GROUP_BYTES = 64 * 1024 * 1024
+"""Bytes of records held before a row group is written, whatever their number."""
+
+FAULTS_OF_A_FILE = frozenset(
+    (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.EIO, errno.ELOOP)
+)
+"""What the operating system says of this file. Anything else (no space, too many open files, a
+connection lost) is no property of the file and ends the build: a reject would be remembered."""
+
+
+def read_part(part: PartSpec, store: Store, progress: Progress = SILENT) -> RecordsPart:
+    """Read the part, or find it read. Returns its records file with the counts of both."""
+    name = f"ingest-{part.digest}"
+    found = store.find("records", part.digest)
+    if found is not None:
+        rejects_path = store.find("rejects", name)
+        if rejects_path is not None:
+            rows = pq.read_metadata(found).num_rows
+            return _ref(part, found, rows, read_rejects_ref(rejects_path))
+    defaults = {"source": part.source.name, "kind": part.source.kind, "stage": "ingest"}
+    with store.create("records", part.digest) as path:
+        writers = RejectsWriter(store, name, **defaults), RecordsWriter(path, part)
+        with writers[0] as rejects, writers[1] as records:
+            _read(part, records, rejects, progress)
+    return _ref(part, store.path("records", part.digest), records.rows, rejects.ref)
+
+
+def _read(
+    part: PartSpec, records: RecordsWriter, rejects: RejectsWriter, progress: Progress
+) -> None:
+    row = 0
+    for file, raw in raw_batches(part):
+        table, refused = judge(raw, file, part, row)
+        _check_count(file, raw, table.num_rows + len(refused))
+        records.add(table)
+        for reject in refused:
+            rejects.add(**_reject_row(reject, file, part, row))
+        row += raw.met
+        progress.advance(raw.met)
+
+
+def raw_batches(part: PartSpec) -> Iterator[tuple[FileRef, RawBatch]]:
+    """Every file's batches in order; a file that cannot be read, or not to its end, is a reject."""
+    options, kind = resolve_options(part.storage_options), part.source.kind
+    for file in part.files:
+        if file.problem is not None:
+            reason = Reason(file.problem)
+            yield file, _broken(file, kind, reason, MEANING[reason])
+            continue
+        reader = reader_for(file.uri, kind)
+        if reader is None:
+            detail = f"no {kind} reader knows this kind of file"
+            yield file, _broken(file, kind, Reason.UNSUPPORTED_FORMAT, detail)
+            continue
+        try:
+            for raw in reader.read(file, part, options):
+                yield file, raw
+        except UnreadableError as error:
+            yield file, _broken(file, kind, error.reason, error.detail)
+        except OSError as error:
+            if error.errno not in FAULTS_OF_A_FILE and not isinstance(error, FileNotFoundError):
+                raise
+            yield file, _broken(file, kind, Reason.UNREADABLE_FILE, error.strerror or str(error))
+
+
+def _broken(file: FileRef, kind: str, reason: Reason, detail: str) -> RawBatch:
+    """The one record that a file counts as which cannot be read."""
+    key = None if holds_many(file, kind) else file.key
+    return RawBatch(1, no_records(), (Rejected(0, reason, detail, key),))
+
+
+def _check_count(file: FileRef, raw: RawBatch, found: int) -> None:
+    """A reader that loses a record, or makes one up, is a mistake of ours: say so at once."""
+    if found != raw.met:
+        raise AssertionError(
+            f"{file.uri}: the reader met {raw.met} records but handed on {found} with its rejects"
+        )
+
+
+def _reject_row(reject: Rejected, file: FileRef, part: PartSpec, first: int) -> dict[str, object]:
+    return {
+        "key": _writable(reject.key),
+        "reason": str(reject.reason),
+        "detail": _writable(reject.detail),
+        "uri": reject.uri or file.uri,
+        "position": reject.position,
+        "part": part.digest,
+        "row": first + reject.place,
+    }
+
+
+def _writable(text: str | None) -> str | None:
+    """The text with lone surrogates spelled out: a reject's own key may be what is wrong."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _ref(part: PartSpec, path: Path, records: int, rejects: RejectsRef) -> RecordsPart:
+    source = part.source
+    return RecordsPart(part.digest, source.name, source.kind, str(path), records, rejects)
+
+
+class RecordsWriter:
+    """Writes records in row groups of a size that the next stage can hold."""
+
+    def __init__(self, path: Path, part: PartSpec) -> None:
+        fields = [pa.field(name, arrow_type(kind)) for name, kind in part.columns]
+        self._schema = records_schema(fields)
+        self._path = path
+        self._held: list[pa.Table] = []
+        self._size = 0
+        self._count = 0
+        self.rows = 0
+
+    def __enter__(self) -> RecordsWriter:
+        self._writer = pq.ParquetWriter(self._path, self._schema, compression="zstd")
+        return self
+
+    def add(self, table: pa.Table) -> None:
+        """Add records in row order."""
+        self._held.append(table)
+        self._size += table.nbytes
+        self._count += table.num_rows
+        if self._count >= ROWS_PER_GROUP or self._size >= GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._count:
+            self._writer.write_table(pa.concat_tables(self._held), row_group_size=ROWS_PER_GROUP)
+        self.rows += self._count
+        self._held, self._size, self._count = [], 0, 0
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is None:
+            self._flush()
+        self._writer.close()

@@ -1,0 +1,154 @@
+"""The edge to Great Expectations: Arrow in, outcomes out. Nothing else imports it, or pandas.
+
+The import takes 5.7 CPU-seconds, so modules import this one late. The context is ephemeral (no
+file, no network, no progress bar), made once a process, and used by one thread at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+
+from schemas.errors import UsageError
+from tasks.validate.expectation import Expectation
+
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # 1.24 has no telemetry; others had
+
+_LOCK = threading.RLock()
+
+_EVERY_ROW = {
+    "result_format": "COMPLETE",
+    "unexpected_index_column_names": ["row"],
+    "return_unexpected_index_query": False,
+}
+"""Return the rows that fail, by the column `row`, each with its value."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one expectation: the rows that fail it (of the column `row`), with values."""
+
+    success: bool
+    observed: object = None
+    elements: int = 0
+    unexpected: int = 0
+    missing: int = 0
+    failing: dict[int, dict[str, object]] = field(default_factory=dict)
+
+
+def judge(table: pa.Table, expectations: Sequence[Expectation], origin: str) -> list[Outcome]:
+    """Judge a table with an int64 column `row` and the columns that the expectations name.
+
+    Raises `UsageError` for an expectation that cannot be computed on these columns, such as the
+    mean of a text.
+    """
+    import pandas as pd
+    from great_expectations import ExpectationSuite
+
+    with _LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        objects = [_object(e, table.schema, n) for n, e in enumerate(expectations)]
+        frame = table.to_pandas(types_mapper=pd.ArrowDtype)
+        batch = _batches().get_batch({"dataframe": frame})
+        results = batch.validate(
+            ExpectationSuite(name="vecmill", expectations=objects), result_format=_EVERY_ROW
+        ).results
+    # The library orders results as it likes; ours carry their place.
+    by_place = {result.expectation_config.meta["place"]: result for result in results}
+    return [_outcome(by_place[n], e, origin) for n, e in enumerate(expectations)]
+
+
+def wrong_values(expectation: Expectation) -> Iterator[str]:
+    """What the library finds wrong with the arguments, one line each."""
+    with _LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            _object(expectation, pa.schema([]), 0)
+        except ValueError as error:
+            details = getattr(error, "errors", None)  # of the library's pydantic
+            if details is None:
+                yield str(error)
+                return
+            for each in details():
+                where = ".".join(str(part) for part in each["loc"] if part != "__root__")
+                value = expectation.kwargs.get(where.split(".")[0])
+                yield f"{where} {value!r}: {each['msg']}" if where else str(each["msg"])
+
+
+@lru_cache(1)
+def _batches() -> Any:
+    """The one definition of a batch, in a context that leaves nothing behind."""
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    asset = context.data_sources.add_pandas("vecmill").add_dataframe_asset("records")
+    return asset.add_batch_definition_whole_dataframe("records")
+
+
+def _object(expectation: Expectation, schema: pa.Schema, place: int) -> Any:
+    """The library's own object. Its pydantic raises a `ValueError` for wrong arguments."""
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    kwargs = dict(expectation.kwargs)
+    for key in ("min_value", "max_value"):
+        if isinstance(kwargs.get(key), str) and expectation.columns:
+            kwargs[key] = _moment(kwargs[key], schema, expectation.columns[0])
+    return get_expectation_impl(expectation.type)(**kwargs, meta={"place": place})
+
+
+def _moment(text: str, schema: pa.Schema, column: str) -> object:
+    """An ISO date as the column's type wants it; a time without zone is UTC."""
+    if column not in schema.names:
+        return text
+    kind = schema.field(column).type
+    try:
+        if pa.types.is_date(kind):
+            return date.fromisoformat(text)
+        if pa.types.is_timestamp(kind):
+            moment = datetime.fromisoformat(text)
+            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except ValueError:
+        return text  # the library says what is wrong with it
+    return text
+
+
+def _outcome(result: Any, expectation: Expectation, origin: str) -> Outcome:
+    raised = _exception(result.exception_info)
+    if raised is not None:
+        raise UsageError(
+            f"{origin}: {expectation.expected} cannot be computed on these columns: {raised}; "
+            f"expected an expectation that fits the columns' types: correct or remove it"
+        )
+    found = result.result
+    return Outcome(
+        success=bool(result.success),
+        observed=found.get("observed_value"),
+        elements=int(found.get("element_count") or 0),
+        unexpected=int(found.get("unexpected_count") or 0),
+        missing=int(found.get("missing_count") or 0),
+        failing={int(each["row"]): each for each in found.get("unexpected_index_list") or []},
+    )
+
+
+def _exception(info: dict[str, Any]) -> str | None:
+    """The message of what was raised inside the library, if anything was.
+
+    `info` is one report, or one for each metric.
+    """
+    reports = [info] if "raised_exception" in info else list(info.values())
+    for report in reports:
+        if isinstance(report, dict) and report.get("raised_exception"):
+            return str(report.get("exception_message")).strip().splitlines()[0]
+    return None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from schemas.column_names import LANCE_NAMES, RESERVED_NAMES
-from schemas.formats import ARCHIVES, DOCUMENTS, PICTURES, TABLES, format_of
+from schemas.formats import ARCHIVES, DOCUMENTS, PARQUET, PICTURES, TABLES, format_of
 from schemas.mistakes import HIDDEN, KeyPath, Mistake, Shown, looks_secret, mistake
 from schemas.places import absolute
 from schemas.spec import SourceSpec, SpaceSpec
@@ -58,7 +58,7 @@ def source_formats(spec: SpaceSpec, base: str) -> Found:
             yield _found((*path, "kind"), source.kind, *wrong)
         elif ending in TABLES:
             yield from _table_options(source, path, ending)
-        elif ending in DOCUMENTS | PICTURES | ARCHIVES:
+        else:
             yield from _file_options(source, path, ending)
 
 
@@ -84,7 +84,7 @@ def _wrong_kind(source: SourceSpec, ending: str) -> tuple[str, str] | None:
         return f"image, since the path names .{ending} files", "write kind: image"
     if source.kind == "image" and ending in DOCUMENTS:
         return f"text, since the path names .{ending} files", "write kind: text"
-    if source.kind == "image" and ending in TABLES - {"parquet"}:
+    if source.kind == "image" and ending in TABLES - PARQUET:
         return (
             f"text, since the path names .{ending} files, which hold no pictures",
             "write kind: text, or give pictures, a WebDataset .tar or parquet with their bytes",
@@ -117,19 +117,20 @@ def _table_options(source: SourceSpec, path: KeyPath, ending: str) -> Found:
 
 
 def _file_options(source: SourceSpec, path: KeyPath, ending: str) -> Found:
-    key = "archive.tar/member" if ending in ARCHIVES else "the relative path"
-    options: dict[str, object] = {"key": source.key, "time": source.time, "columns": source.columns}
+    options: dict[str, object] = {}
     if source.kind == "text":
         options["text"] = source.text
     else:
         options["image"] = source.image
+    if ending not in ARCHIVES:  # a WebDataset's sidecars have columns
+        options |= {"key": source.key, "time": source.time, "columns": source.columns}
     for name, value in options.items():
         if value:
             yield _found(
                 (*path, name),
                 value,
-                f"nothing, since .{ending} files have no columns",
-                f"remove it (the key is {key})" if name == "key" else "remove it",
+                f"nothing, since .{ending} files have no such column",
+                "remove it (the key is the relative path)" if name == "key" else "remove it",
             )
 
 

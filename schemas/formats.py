@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-TABLES = frozenset({"parquet", "csv", "tsv", "jsonl"})
-DOCUMENTS = frozenset({"txt", "md", "html"})
+# The endings that vecmill's own readers take; a test compares.
+PARQUET = frozenset({"parquet", "pq"})
+TABLES = PARQUET | {"csv", "tsv", "jsonl", "ndjson"}
+DOCUMENTS = frozenset({"txt", "text", "md", "markdown", "html", "htm", "xhtml"})
 PICTURES = frozenset(
-    # As `tasks.store.image_formats` knows them.
     [
         *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif"),
         *("tif", "tiff", "bmp", "dib", "avif", "avifs"),
@@ -24,7 +25,7 @@ COMPRESSIONS = frozenset({"gz", "zst"})
 KNOWN = TABLES | DOCUMENTS | PICTURES | ARCHIVES
 
 SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
-GLOB = re.compile(r"[*?\[]")
+GLOB = re.compile(r"[*?\[{]")
 
 
 def scheme_of(place: str) -> str | None:

@@ -20,6 +20,9 @@ from schemas.spec import SpaceSpec
 Found = Iterator[tuple[KeyPath, Mistake]]
 
 _VARIABLE = re.compile(r"\$\{?[A-Za-z_]|%[A-Z_]+%")
+_EVERY_NAME = frozenset({"**", "*", "*.*", "*.parquet", "*.pq"})
+"""Parts of a glob that match the folders and files that vecmill writes."""
+
 _TIMM_LOCAL = "local-dir:"
 
 
@@ -138,12 +141,28 @@ def _sources(spec: SpaceSpec, base: str) -> Found:
     for i, source in enumerate(spec.sources or ()):
         if not isinstance(source.path, str) or scheme_of(place := absolute(source.path, base)):
             continue
-        root = Path(GLOB.split(place, maxsplit=1)[0])
         for name, folder in own.items():
-            if scheme_of(folder) is None and root.is_relative_to(folder):
+            if scheme_of(folder) is None and _may_read(place, Path(folder)):
                 path: KeyPath = ("sources", i, "path")
                 expected = f"files outside {name}, which vecmill writes ({folder})"
                 yield path, mistake(path, source.path, expected, "keep the source elsewhere")
+
+
+def _may_read(place: str, folder: Path) -> bool:
+    """Whether a source's path may lead into `folder`, as far as the path alone tells.
+
+    Sources leave hidden names out, and neither a table nor the workdir holds documents.
+    """
+    *fixed, last = GLOB.split(place, maxsplit=1)
+    root = Path(fixed[0].rpartition("/")[0] or "/") if fixed else Path(last)
+    if root.is_relative_to(folder):
+        return True
+    if not folder.is_relative_to(root):
+        return False
+    hidden = any(part.startswith(".") for part in folder.relative_to(root).parts)
+    below = place.removeprefix(str(root)).strip("/").split("/") if fixed else []
+    everywhere = not fixed or ("**" in below and _EVERY_NAME.issuperset(below))
+    return everywhere and not hidden
 
 
 def _suite(spec: SpaceSpec, base: str) -> Found:

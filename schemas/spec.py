@@ -268,12 +268,20 @@ class SpaceSpec(Model):
         default_factory=ChunkSpec, description="How documents are cut; null = whole records."
     )
     embedder: EmbedderSpec = Field(description="The model that makes the vectors.")
-    expectations: ExpectationsSpec = Field(default_factory=ExpectationsSpec)
-    dedupe: DedupeSpec = Field(default_factory=DedupeSpec)
+    expectations: ExpectationsSpec = Field(
+        default_factory=ExpectationsSpec, description="What the records must look like."
+    )
+    dedupe: DedupeSpec = Field(
+        default_factory=DedupeSpec, description="Which duplicates are marked; none is removed."
+    )
     cluster: ClusterSpec | None = Field(None, description="Clusters and map; null = off.")
-    audit: AuditSpec = Field(default_factory=AuditSpec)
-    publish: PublishSpec = Field(default_factory=PublishSpec)
-    compute: ComputeSpec = Field(default_factory=ComputeSpec)
+    audit: AuditSpec = Field(
+        default_factory=AuditSpec, description="Which gates warn and which refuse."
+    )
+    publish: PublishSpec = Field(
+        default_factory=PublishSpec, description="How a release is written."
+    )
+    compute: ComputeSpec = Field(default_factory=ComputeSpec, description="Where the work is done.")
 
     def source(self, name: str) -> SourceSpec:
         """The source of that name; `KeyError` when there is none."""

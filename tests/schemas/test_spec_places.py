@@ -97,3 +97,20 @@ def test_a_model_is_a_folder_or_a_hub_id(tmp_path: Path, written: str, expected:
 def test_resolving_twice_changes_nothing(tmp_path: Path) -> None:
     once = spec_of(tmp_path, source="../docs/*.md", uri="~/tables")
     assert parse_spec(once.model_dump(mode="json"), "/elsewhere", "space.yaml") == once
+
+
+def test_the_endings_are_those_that_the_readers_take() -> None:
+    from schemas.formats import COMPRESSIONS, KNOWN, TABLES, format_of
+    from tasks.ingest.reader import readers
+
+    taken = {s for kind in ("text", "image") for r in readers(kind) for s in r.suffixes if s}
+    assert {format_of(f"file{suffix}") for suffix in taken} == KNOWN
+    columned = {
+        format_of(f"file{suffix}")
+        for kind in ("text", "image")
+        for reader in readers(kind)
+        if reader.needs
+        for suffix in reader.suffixes
+    }
+    assert columned == TABLES
+    assert {suffix.rsplit(".", 1)[-1] for suffix in taken} == KNOWN | COMPRESSIONS

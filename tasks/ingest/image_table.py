@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from schemas.reasons import Reason
 from schemas.refs import FileRef, PartSpec
-from tasks.ingest.column_types import decoded
 from tasks.ingest.judged_pictures import (
     Candidate,
     JudgedPicture,
@@ -26,7 +25,7 @@ from tasks.ingest.judged_pictures import (
     picture_columns,
 )
 from tasks.ingest.parquet import PARQUET, read_columns
-from tasks.ingest.reader import RawBatch, Rejected, UnreadableError
+from tasks.ingest.reader import RawBatch, Rejected
 from tasks.ingest.tabular import Found, project
 from tasks.store.image_bytes import image_bytes, row_locator
 from tasks.store.opening import open_uri
@@ -63,12 +62,13 @@ def _judged(
     batch: pa.RecordBatch, part: PartSpec, positions: np.ndarray, pool: Executor
 ) -> RawBatch:
     column = str(part.source.image)
-    try:
-        images = image_bytes(decoded(batch.column(column)))
-    except TypeError as error:
-        raise UnreadableError(f"column {column!r}: {error}", Reason.BAD_VALUE) from error
     records = project(batch, part.source)
-    candidates = (Candidate("", image.as_py() or b"") for image in images)
+    try:
+        images = image_bytes(batch.column(column))
+        candidates = [Candidate("", image.as_py() or b"") for image in images]
+    except TypeError as error:
+        problem = Unusable(Reason.BAD_VALUE, f"column {column!r}: {error}")
+        candidates = [Candidate("", problem=problem)] * batch.num_rows
     judged = judge_all(pool, candidates, part.thumbnails)
     pictures = {i: one for i, one in enumerate(judged) if isinstance(one, JudgedPicture)}
     kept = np.fromiter(pictures, np.int64)

@@ -115,5 +115,10 @@ def column_array(values: list[object]) -> pa.Array:
     """The values as Arrow infers them; where they do not fit together, as strings (json)."""
     try:
         return pa.array(values)
-    except (pa.ArrowException, OverflowError):
-        return pa.array([v if isinstance(v, str | None) else json.dumps(v) for v in values])
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        return pa.array([None if value is None else _as_string(value) for value in values])
+
+
+def _as_string(value: object) -> str:
+    said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return said.encode("utf-8", "backslashreplace").decode()

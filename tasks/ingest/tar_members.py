@@ -18,6 +18,7 @@ from typing import BinaryIO
 from schemas.reasons import Reason
 from tasks.ingest.judged_pictures import Unusable
 from tasks.ingest.reader import UnreadableError
+from tasks.store.image_formats import stranger
 
 MAX_HEADER = 1 << 20
 """Bytes of an extended header (long names, attributes); real ones have some hundred."""
@@ -66,7 +67,15 @@ def tar_members(stream: BinaryIO) -> Iterator[Member]:
                 yield _member(info)
         _check_end(stream, archive.offset)
     except HEADER_ERRORS as error:
-        raise UnreadableError(f"no readable tar from byte {before} on: {error}") from error
+        raise UnreadableError(_said(stream, before, error)) from error
+
+
+def _said(stream: BinaryIO, before: int, error: Exception) -> str:
+    stream.seek(0)
+    other = None if before else stranger(stream.read(BLOCK))
+    if other is not None:
+        return f"no tar: the content is {other}, expected an uncompressed tar"
+    return f"no readable tar from byte {before} on: {error}"
 
 
 class _ShortReads(io.RawIOBase):

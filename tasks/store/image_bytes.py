@@ -67,6 +67,8 @@ def image_bytes(column: pa.Array) -> pa.Array:
     """
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
     if pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0:
         # struct_field, unlike StructArray.field, gives null where the struct itself is null
         column = pc.struct_field(column, "bytes")

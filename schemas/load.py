@@ -12,9 +12,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from schemas.combinations import combination_mistakes
-from schemas.errors import MissingExtraError, UsageError
+from schemas.errors import UsageError
 from schemas.formats import scheme_of
-from schemas.mistakes import KeyPath, Mistake, Shown, SpecError, mistake, nearest
+from schemas.mistakes import (
+    KeyPath,
+    Mistake,
+    Shown,
+    SpecError,
+    holds_credentials,
+    mistake,
+    nearest,
+)
 from schemas.places import absolute, place_mistakes, resolved
 from schemas.shape import salvage, settle, shape_mistakes, validated
 from schemas.spec import SpaceSpec
@@ -100,8 +108,13 @@ def _read(path: str | Path) -> tuple[str, bytes]:
     """The folder that relative paths start from, and the bytes of the file."""
     place = str(path)
     scheme = scheme_of(place)
+    if holds_credentials(place):
+        raise UsageError(
+            "the spec's URI carries a user name, a password or a signature (not shown): expected "
+            "a URI without; give credentials to the environment"
+        )
     if scheme is not None and scheme != "file":
-        return place.rsplit("/", 1)[0], _read_uri(place, scheme)
+        return place.rsplit("/", 1)[0], _read_uri(place)
     file = Path(absolute(place, str(Path.cwd())))
     try:
         return str(file.parent), file.read_bytes()
@@ -120,14 +133,15 @@ def _read(path: str | Path) -> tuple[str, bytes]:
         ) from error
 
 
-def _read_uri(uri: str, scheme: str) -> bytes:
+def _read_uri(uri: str) -> bytes:
     import fsspec
 
     try:
         with fsspec.open(uri, "rb") as file:
             return file.read()  # type: ignore[missing-attribute]  # typed as a list by fsspec
     except ImportError as error:
-        raise MissingExtraError(scheme, scheme, f"reading {scheme}://") from error
+        # fsspec says which package speaks the scheme: "Install s3fs to access S3".
+        raise UsageError(f"{uri} cannot be read: {error}; or copy the file here") from error
     except (OSError, ValueError) as error:
         raise UsageError(
             f"{uri} cannot be read ({type(error).__name__}: {error}): expected a space's YAML "

@@ -242,6 +242,18 @@ def test_a_uri_that_cannot_be_read_is_a_usage_error() -> None:
         load_spec("memory://nothing/x.yaml")
 
 
+def test_a_uri_with_credentials_is_refused_and_not_shown() -> None:
+    with pytest.raises(UsageError, match="carries a user name, a password") as caught:
+        load_spec("https://user:hunter2@host/space.yaml")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_store_without_its_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(UsageError, match=r"s3://b/x\.yaml cannot be read: Install s3fs"):
+        load_spec("s3://b/x.yaml")
+
+
 def test_reading_a_spec_loads_nothing_heavy(tmp_path: Path) -> None:
     path = written(tmp_path, EVERYTHING)
     program = (

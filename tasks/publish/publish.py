@@ -5,7 +5,7 @@ from __future__ import annotations
 from schemas.manifest import Manifest
 from tasks.publish.stage import Candidate, discard
 from tasks.table import transaction
-from tasks.table.history import BUILD, MANIFEST, RELEASE
+from tasks.table.history import BUILD, MANIFEST, RELEASE, StrangerError
 from tasks.table.reconcile import finish
 from tasks.table.releases import Release
 from tasks.table.transaction import ConflictError
@@ -21,12 +21,13 @@ def publish(candidate: Candidate, manifest: Manifest) -> Release:
     """Commit the candidate's own transaction on main and finish the release.
 
     Raises `ConflictError` when another build was first: the candidate is discarded then, and the
-    caller plans again from a new base. Killed after the commit, the next reconcile finishes it.
+    caller plans again from a new base. Raises `StrangerError` when something else changed the
+    rows: no tag moves. Killed after the commit, the next reconcile finishes it.
     """
     properties = manifest_properties(manifest, candidate.release)
     try:
         version = transaction.commit(candidate.staged, properties, manifest.tag)
-    except ConflictError:
+    except (ConflictError, StrangerError):
         discard(candidate)
         raise
     release = finish(candidate.base.ref, version, manifest.tag)

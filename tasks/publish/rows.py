@@ -163,7 +163,7 @@ def _table_batch(
     part: str,
 ) -> pa.RecordBatch:
     """Every column of `schema`: none is left for Lance to fill with NULL in silence."""
-    if items.column("id").to_pylist() != wanted["id"].to_list():
+    if not items.column("id").equals(wanted["id"].to_arrow().cast(pa.string())):
         raise VecmillError(
             f"the plan and {part} disagree about ids (first {wanted['id'][0]!r}); the plan is of "
             "another state of the workdir: build again"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.errors import VecmillError
-from tasks.table.dataset import CREATED
+from tasks.table.dataset import CREATED, read_tags
 
 BUILD = "vecmill.build_id"
 RELEASE = "vecmill.release"
@@ -24,6 +24,16 @@ fragments: a `BaseOperation`), settings. Anybody may make them."""
 
 class StrangerError(VecmillError):
     """Something that is not vecmill changed the rows of main."""
+
+
+def is_conflict(error: Exception) -> bool:
+    """Whether Lance refused a commit because of another one.
+
+    By message: a conflict is a CommitConflictError from `commit`, an OSError from
+    `optimize_indices`, and "Incompatible transaction" after a restore.
+    """
+    text = str(error).lower()
+    return "commit conflict" in text or "incompatible transaction" in text
 
 
 @dataclass(frozen=True)
@@ -103,9 +113,17 @@ def refuse_stranger(dataset: Any, commit: Commit, tag: str) -> None:
         return
     if commit.restored is not None:
         return  # the walk goes on below what it restored
+    if tag in read_tags(dataset):
+        way_on = (
+            f"Readers of {tag!r} do not see them. Put the table back with "
+            f"`lance.dataset({dataset.uri!r}, version={tag!r}).restore()` and build again"
+        )
+    else:
+        way_on = (
+            "Nothing is published there yet: choose another `space` or `uri`, or drop the table"
+        )
     raise StrangerError(
         f"{dataset.uri}: version {commit.version} was written by something other than vecmill "
         f"({commit.kind}), expected only builds and index or compaction commits; its rows were "
-        f"never audited. Readers of {tag!r} do not see them. Put the table back with "
-        f"`lance.dataset({dataset.uri!r}, version={tag!r}).restore()` and build again"
+        f"never audited. {way_on}"
     )

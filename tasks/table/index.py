@@ -12,6 +12,7 @@ from typing import Any
 
 from schemas.manifest import Manifest
 from tasks.table.dataset import TableRef, open_main
+from tasks.table.history import is_conflict
 
 VECTOR_INDEX_ROWS = 100_000
 """Below this exact search is quick enough (200 k × 384: 176 ms) and always right."""
@@ -92,22 +93,19 @@ def _vector_index(dataset: Any) -> None:
 
 
 def _unless_made(ref: TableRef, column: str, make: Callable[[Any], None]) -> None:
-    from lance.commit import CommitConflictError
-
     try:
         make(open_main(ref))
-    except (CommitConflictError, OSError, ValueError):
-        # Somebody who finishes the same release may have been first; else it is a real error.
-        if column not in indexed_columns(open_main(ref)):
+    except Exception as error:
+        # Somebody who finishes the same release was first; else it is a real error.
+        if not (is_conflict(error) and column in indexed_columns(open_main(ref))):
             raise
 
 
 def _take_fresh_rows(ref: TableRef) -> None:
-    from lance.commit import CommitConflictError
-
     try:
         open_main(ref).optimize.optimize_indices()
-    except CommitConflictError:
+    except Exception as error:
         # Another finisher did it, or a build's commit came in between: fresh rows are found
-        # without it, and the next release takes them in.
-        return
+        # without it, only slower, and the next release takes them in.
+        if not is_conflict(error):
+            raise

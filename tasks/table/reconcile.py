@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from schemas.errors import VecmillError
-from tasks.table.dataset import TableRef, open_main, try_open
+from tasks.table.dataset import TableRef, open_main, read_tags, try_open
 from tasks.table.history import (
     Commit,
     StrangerError,
@@ -47,7 +47,7 @@ def reconcile(ref: TableRef, tag: str, held: bool = False) -> Release | None:
     if not held:
         for commit in reversed(_unfinished(dataset, tag)):
             _finish(ref, commit)
-        if release_versions(open_main(ref).tags.list()):
+        if release_versions(read_tags(open_main(ref))):
             move_tag(ref, tag)
     return tagged_release(ref, tag)
 
@@ -77,7 +77,7 @@ def move_tag(ref: TableRef, tag: str) -> int:
             if (version := _moved(ref, tag)) is not None:
                 return version
             dataset = open_main(ref)
-            tags = dataset.tags.list()
+            tags = read_tags(dataset)
             newest = max(release_versions(tags).values())
             if tag in tags:
                 dataset.tags.update(tag, newest)
@@ -92,14 +92,14 @@ def move_tag(ref: TableRef, tag: str) -> int:
 
 def _moved(ref: TableRef, tag: str) -> int | None:
     """The version that `tag` is on, if that is the newest release's."""
-    tags = open_main(ref).tags.list()
+    tags = read_tags(open_main(ref))
     newest = max(release_versions(tags).values())
     return newest if tag in tags and tags[tag]["version"] == newest else None
 
 
 def _unfinished(dataset: Any, tag: str) -> list[Commit]:
     """Builds on main above the newest finished release, newest first; strangers are refused."""
-    tags = dataset.tags.list()
+    tags = read_tags(dataset)
     releases = release_versions(tags)
     floor = max(releases.values(), default=0)
     found: list[Commit] = []
@@ -142,7 +142,7 @@ def _finish(ref: TableRef, commit: Commit) -> None:
     name = release_name(number)
     dataset = open_main(ref)
     _create_tag(dataset, f"{DATA_PREFIX}{name}", commit.version)
-    if name not in dataset.tags.list():
+    if name not in read_tags(dataset):
         if _last_with_same_rows(dataset, commit.version) == dataset.latest_version:
             build_indexes(ref, index_rule(manifest))
         dataset = open_main(ref)
@@ -155,7 +155,7 @@ def _create_tag(dataset: Any, name: str, version: int) -> None:
     try:
         dataset.tags.create(name, version)
     except ValueError:
-        standing = dataset.tags.list().get(name, {}).get("version")
+        standing = read_tags(dataset).get(name, {}).get("version")
         if standing != version:
             raise VecmillError(
                 f"{dataset.uri}: tag {name!r} is on version {standing}, expected {version}; "

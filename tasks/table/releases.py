@@ -16,7 +16,7 @@ from typing import Any
 
 from schemas.errors import VecmillError
 from schemas.manifest import Manifest
-from tasks.table.dataset import TableRef, try_open
+from tasks.table.dataset import TableRef, read_tags, try_open
 from tasks.table.history import MANIFEST, RELEASE, Commit, read_commit, walk
 
 RELEASE_TAG = re.compile(r"^v(\d{4,})$")
@@ -43,7 +43,7 @@ def release_name(number: int) -> str:
 
 
 def release_versions(tags: dict[str, Any]) -> dict[int, int]:
-    """Release number → finished version, from `dataset.tags.list()`."""
+    """Release number → finished version, from `read_tags`."""
     found = {}
     for name, tag in tags.items():
         if match := RELEASE_TAG.match(name):
@@ -68,7 +68,7 @@ def list_releases(ref: TableRef) -> list[Release]:
     dataset = try_open(ref)
     if dataset is None:
         return []
-    tags = dataset.tags.list()
+    tags = read_tags(dataset)
     return [_release(dataset, tags, number) for number in release_versions(tags)]
 
 
@@ -77,7 +77,7 @@ def tagged_release(ref: TableRef, tag: str) -> Release | None:
     dataset = try_open(ref)
     if dataset is None:
         return None
-    tags = dataset.tags.list()
+    tags = read_tags(dataset)
     if tag not in tags:
         return None
     version = int(tags[tag]["version"])
@@ -95,11 +95,13 @@ def manifest_of(ref: TableRef, version: int) -> Manifest | None:
     dataset = try_open(ref)
     if dataset is None:
         return None
-    tags = dataset.tags.list()
+    tags = read_tags(dataset)
     for number, finished in release_versions(tags).items():
         data = tags.get(f"{DATA_PREFIX}{release_name(number)}")
         if data is not None and int(data["version"]) <= version <= finished:
             return _release(dataset, tags, number).manifest
+    if version > dataset.latest_version:  # detached: a candidate carries no manifest
+        return None
     for commit in walk(dataset, 0, version):
         if (manifest := read_manifest(commit)) is not None:
             return manifest.model_copy(update={"version": version})

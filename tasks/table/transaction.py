@@ -22,9 +22,24 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.errors import VecmillError
-from tasks.table.dataset import STORAGE_VERSION, TableRef, open_main, open_version, try_open
-from tasks.table.history import BUILD, find_build, main_versions, read_commit, refuse_stranger
-from tasks.table.releases import BASE_PREFIX, release_versions
+from tasks.table.dataset import (
+    STORAGE_VERSION,
+    TableRef,
+    open_main,
+    open_version,
+    read_tags,
+    try_open,
+)
+from tasks.table.history import (
+    BUILD,
+    find_build,
+    is_conflict,
+    main_versions,
+    read_commit,
+    refuse_stranger,
+    walk,
+)
+from tasks.table.releases import BASE_PREFIX, release_number, release_versions
 
 COMMIT_ATTEMPTS = 3
 """Tries of a commit that failed without a conflict (an object store that stutters)."""
@@ -100,8 +115,20 @@ def take_base(ref: TableRef, build_id: str) -> Base:
     dataset = open_main(ref)
     version = dataset.version
     dataset.tags.create(f"{BASE_PREFIX}{build_id}", version)
-    releases = release_versions(dataset.tags.list())
-    return Base(ref, build_id, version, max(releases, default=0), len(dataset.get_fragments()))
+    number = _newest_release(dataset, version)
+    return Base(ref, build_id, version, number, len(dataset.get_fragments()))
+
+
+def _newest_release(dataset: Any, version: int) -> int:
+    """The release whose rows `version` holds, tagged or just committed; 0 = none.
+
+    Asking the tags alone would give two releases one number: another build may have committed
+    since the reconcile, and not have come to its tags yet.
+    """
+    finished = {at: n for n, at in release_versions(read_tags(dataset)).items() if at <= version}
+    floor = max(finished, default=0)
+    committed = (release_number(commit) for commit in walk(dataset, floor, version))
+    return max((n for n in committed if n is not None), default=finished.get(floor, 0))
 
 
 def release_base(ref: TableRef, build_id: str) -> None:
@@ -118,7 +145,7 @@ def release_base(ref: TableRef, build_id: str) -> None:
 def base_tags(ref: TableRef) -> dict[str, int]:
     """Build id → base version of every base tag: dead builds leave theirs behind."""
     dataset = try_open(ref)
-    tags = {} if dataset is None else dataset.tags.list()
+    tags = {} if dataset is None else read_tags(dataset)
     return {
         name.removeprefix(BASE_PREFIX): int(tag["version"])
         for name, tag in tags.items()
@@ -167,8 +194,6 @@ def commit(staged: Staged, properties: dict[str, str], tag: str = "prod") -> int
     `tag` see neither). After any exception the build is looked up first: committing the same
     fragments twice would double them.
     """
-    import lance
-
     base = staged.base
     _refuse_strangers(base, tag)
     version = _committed(staged, {**properties, BUILD: base.build_id})
@@ -193,7 +218,7 @@ def _committed(staged: Staged, properties: dict[str, str]) -> int:
             found = find_build(open_main(base.ref), base.build_id, base.version)
             if found is not None:
                 return found
-            if _is_conflict(error):
+            if is_conflict(error):
                 raise ConflictError(
                     f"{base.ref.path}: another writer committed after version {base.version}, "
                     "which this build was planned from; it is planned again"
@@ -266,7 +291,7 @@ def _write(
             data_storage_version=STORAGE_VERSION,
             storage_options=base.ref.options(),
         )
-    except OSError as error:
+    except Exception as error:
         if failure:  # Lance reports an error of the stream as text, and unlinks what it wrote
             raise failure[0] from error
         raise
@@ -329,16 +354,6 @@ def _refuse_strangers(base: Base, tag: str) -> None:
             commit = read_commit(dataset, version)
             if commit.restored is None:  # a rollback: the commit conflicts natively
                 refuse_stranger(dataset, commit, tag)
-
-
-def _is_conflict(error: Exception) -> bool:
-    """Every form: CommitConflictError, and "Incompatible transaction" as other classes."""
-    from lance.commit import CommitConflictError
-
-    text = str(error).lower()
-    return isinstance(error, CommitConflictError) or any(
-        words in text for words in ("commit conflict", "incompatible transaction")
-    )
 
 
 def _unlink(dataset: Any, paths: Iterable[str]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import polars as pl
@@ -20,7 +22,14 @@ from schemas.refs import EmbedderRef, PlanRef
 from tasks.publish.publish import publish
 from tasks.publish.stage import Candidate, stage
 from tasks.store.workdir import Store
-from tasks.table.dataset import TableRef, base_rows, ensure_table, open_main, open_version
+from tasks.table.dataset import (
+    TableRef,
+    base_rows,
+    ensure_table,
+    open_main,
+    open_version,
+    read_tags,
+)
 from tasks.table.reconcile import reconcile
 from tasks.table.releases import Release
 from tasks.table.transaction import Base, take_base
@@ -183,7 +192,7 @@ class Space:
 
     def manifest(self, candidate: Candidate, plan: PlanRef) -> Manifest:
         """The manifest of a build."""
-        counts = {name: n for name, n in plan.classes.items()}
+        counts = dict(plan.classes)
         rows = sum(n for name, n in counts.items() if name != "removed")
         counts |= {"rows": rows, "items": rows, "records": rows, "records_used": rows}
         return Manifest(
@@ -228,14 +237,35 @@ class Space:
         assert len(set(table["id"].to_pylist())) == table.num_rows
         return dict(zip(table["key"].to_pylist(), table["text"].to_pylist(), strict=True))
 
+    def vector_of(self, text: str) -> np.ndarray:
+        """The vector that the space's embedder makes of a text."""
+        return vector_of(text)
+
     def tags(self) -> dict[str, int]:
         """Tag → version."""
-        return {k: v["version"] for k, v in open_main(self.ref).tags.list().items()}
+        return {k: v["version"] for k, v in read_tags(open_main(self.ref)).items()}
 
     def files(self) -> set[str]:
         """Every file of the table's folder."""
         folder = Path(self.ref.path)
         return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def run_together() -> Callable[..., list]:
+    """Run a function in several threads that start at the same moment; their results."""
+
+    def run(function: Callable[[], object], times: int) -> list:
+        barrier = Barrier(times)
+
+        def one(_: int) -> object:
+            barrier.wait()
+            return function()
+
+        with ThreadPoolExecutor(times) as pool:
+            return list(pool.map(one, range(times)))
+
+    return run
 
 
 @pytest.fixture

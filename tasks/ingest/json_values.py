@@ -121,13 +121,17 @@ def _column(values: Sequence[object], kind: pa.DataType) -> tuple[pa.Array, dict
 
     Arrow takes a plain number for microseconds or days, so times go the way of `cast_column`.
     """
+    bad: dict[int, object] = {}
+    if pa.types.is_nested(kind):
+        bad = {at: value for at, value in enumerate(values) if not _has_shape(value, kind)}
+        values = [None if at in bad else value for at, value in enumerate(values)]
     attempts = [None] if pa.types.is_temporal(kind) else [kind, None]
     for attempt in attempts:
         try:
-            return cast_column(pa.array(values, attempt), kind)
+            column, worse = cast_column(pa.array(values, attempt), kind)
+            return column, bad | worse
         except CAST_ERRORS:
             continue  # of several types: one by one
-    bad: dict[int, object] = {}
     pieces = []
     for at, value in enumerate(values):
         try:
@@ -138,3 +142,13 @@ def _column(values: Sequence[object], kind: pa.DataType) -> tuple[pa.Array, dict
         if worse:
             bad[at] = value
     return pa.concat_arrays(pieces), bad
+
+
+def _has_shape(value: object, kind: pa.DataType) -> bool:
+    """Whether lists are lists and objects are objects: Arrow takes a string for a list too."""
+    if value is None or not pa.types.is_nested(kind):
+        return True
+    if pa.types.is_struct(kind):
+        fits = isinstance(value, dict)
+        return fits and all(_has_shape(value.get(field.name), field.type) for field in kind)
+    return isinstance(value, list) and all(_has_shape(v, kind.value_type) for v in value)

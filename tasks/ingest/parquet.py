@@ -77,8 +77,8 @@ def read_columns(
 def _batches(parquet: pq.ParquetFile, wanted: list[str], rows: int) -> Iterator[pa.RecordBatch]:
     """The file's batches; without any wanted column, batches that only count rows."""
     if wanted:
-        # Columns are addressed by their leaves: `meta` also means `meta.lang`.
-        yield from parquet.iter_batches(batch_size=rows, columns=wanted, use_threads=False)
+        for group in range(parquet.num_row_groups):  # a batch over two would fall with the second
+            yield from parquet.iter_batches(rows, [group], wanted, use_threads=False)
         return
     left = parquet.metadata.num_rows
     while left > 0:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 import warnings
+import zlib
 from io import BytesIO
 
 import numpy as np
@@ -157,13 +159,24 @@ def test_thumbnails_are_never_enlarged_nor_empty(size: tuple, small: tuple) -> N
 
 
 def noisy_tiff() -> bytes:
-    """A TIFF over which both libtiff (on stderr) and Pillow (a warning) complain."""
+    """A TIFF over which libtiff complains, straight on file descriptor 2."""
     noise = np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8)
-    data = encoded(Image.fromarray(noise), "TIFF", compression="tiff_lzw", software="x" * 400)
-    return data[: len(data) // 2] + data[-40:]
+    data = bytearray(encoded(Image.fromarray(noise), "TIFF", compression="tiff_adobe_deflate"))
+    middle = len(data) // 2
+    data[middle : middle + 400] = b"\xff" * 400
+    return bytes(data)
 
 
-def test_pillow_and_its_libraries_say_nothing_and_no_setting_leaks(capfd) -> None:
+def png_with_a_warning() -> bytes:
+    """A PNG that says it moves but has no frame, of which Pillow warns."""
+    data = encoded(quarters(), "PNG")
+    body = b"acTL" + bytes(8)
+    after_header = 8 + 25
+    chunk = struct.pack(">I", 8) + body + struct.pack(">I", zlib.crc32(body))
+    return data[:after_header] + chunk + data[after_header:]
+
+
+def test_pillow_and_its_libraries_say_nothing_and_no_setting_leaks(capfd, recwarn) -> None:
     before = list(warnings.filters)
     limit, truncated = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
 
@@ -171,7 +184,7 @@ def test_pillow_and_its_libraries_say_nothing_and_no_setting_leaks(capfd) -> Non
         for _ in range(20):
             with pytest.raises(pictures.PictureError):
                 open_picture(noisy_tiff())
-            open_picture(encoded(quarters(), "PNG"))
+            open_picture(png_with_a_warning())
 
     threads = [threading.Thread(target=decode_many) for _ in range(4)]
     for thread in threads:
@@ -180,6 +193,7 @@ def test_pillow_and_its_libraries_say_nothing_and_no_setting_leaks(capfd) -> Non
         thread.join()
 
     assert capfd.readouterr().err == ""
+    assert recwarn.list == []
     assert list(warnings.filters) == before
     assert limit == Image.MAX_IMAGE_PIXELS
     assert truncated == ImageFile.LOAD_TRUNCATED_IMAGES

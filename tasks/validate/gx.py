@@ -11,7 +11,6 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any
@@ -20,6 +19,7 @@ import pyarrow as pa
 
 from schemas.errors import UsageError
 from tasks.validate.expectation import Expectation
+from tasks.validate.outcome import Outcome
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # 1.24 has no telemetry; others had
 
@@ -33,26 +33,15 @@ _EVERY_ROW = {
 """Return the rows that fail, by the column `row`, each with its value."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What came of one expectation: the rows that fail it (of the column `row`), with values."""
-
-    success: bool
-    observed: object = None
-    elements: int = 0
-    unexpected: int = 0
-    missing: int = 0
-    failing: dict[int, dict[str, object]] = field(default_factory=dict)
-
-
-def judge(table: pa.Table, expectations: Sequence[Expectation], origin: str) -> list[Outcome]:
+def judge_by_library(
+    table: pa.Table, expectations: Sequence[Expectation], origin: str
+) -> list[Outcome]:
     """Judge a table with an int64 column `row` and the columns that the expectations name.
 
     Raises `UsageError` for an expectation that cannot be computed on these columns, such as the
     mean of a text.
     """
     import pandas as pd
-    from great_expectations import ExpectationSuite
 
     with _LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -60,7 +49,8 @@ def judge(table: pa.Table, expectations: Sequence[Expectation], origin: str) -> 
         frame = table.to_pandas(types_mapper=pd.ArrowDtype)
         batch = _batches().get_batch({"dataframe": frame})
         results = batch.validate(
-            ExpectationSuite(name="vecmill", expectations=objects), result_format=_EVERY_ROW
+            _library().ExpectationSuite(name="vecmill", expectations=objects),
+            result_format=_EVERY_ROW,
         ).results
     # The library orders results as it likes; ours carry their place.
     by_place = {result.expectation_config.meta["place"]: result for result in results}
@@ -85,13 +75,29 @@ def wrong_values(expectation: Expectation) -> Iterator[str]:
 
 
 @lru_cache(1)
+def _library() -> Any:
+    """Great Expectations, imported without the marks that its import leaves on the process.
+
+    It sends all of Python's warnings to logging, and logs at level INFO whatever the program says.
+    """
+    before = warnings.showwarning
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    import great_expectations
+    import great_expectations.expectations.core
+
+    if warnings.showwarning is not before:
+        logging.captureWarnings(False)
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.ERROR)
+    return great_expectations
+
+
+@lru_cache(1)
 def _batches() -> Any:
     """The one definition of a batch, in a context that leaves nothing behind."""
-    import great_expectations as gx
+    library = _library()
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
-    context = gx.get_context(mode="ephemeral")
+    context = library.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     asset = context.data_sources.add_pandas("vecmill").add_dataframe_asset("records")
     return asset.add_batch_definition_whole_dataframe("records")
@@ -99,6 +105,7 @@ def _batches() -> Any:
 
 def _object(expectation: Expectation, schema: pa.Schema, place: int) -> Any:
     """The library's own object. Its pydantic raises a `ValueError` for wrong arguments."""
+    _library()
     from great_expectations.expectations.registry import get_expectation_impl
 
     kwargs = dict(expectation.kwargs)
@@ -138,8 +145,18 @@ def _outcome(result: Any, expectation: Expectation, origin: str) -> Outcome:
         elements=int(found.get("element_count") or 0),
         unexpected=int(found.get("unexpected_count") or 0),
         missing=int(found.get("missing_count") or 0),
-        failing={int(each["row"]): each for each in found.get("unexpected_index_list") or []},
+        failing={
+            int(each["row"]): {name: _value(value) for name, value in each.items()}
+            for each in found.get("unexpected_index_list") or []
+        },
     )
+
+
+def _value(value: Any) -> object:
+    """A cell as it is; pandas' own nulls become None."""
+    import pandas as pd
+
+    return None if value is pd.NA or value is pd.NaT else value
 
 
 def _exception(info: dict[str, Any]) -> str | None:

@@ -15,6 +15,7 @@ from schemas.reasons import expectation_reason
 from schemas.refs import RecordsPart, RejectsRef
 from tasks.store.workdir import RejectsWriter, Store, excluded_rows, read_rejects_ref
 from tasks.validate.expectation import Expectation, shortened
+from tasks.validate.judge import judge
 from tasks.validate.suite import Suite
 
 ROWS_AT_ONCE = 16_384
@@ -73,8 +74,6 @@ def _judge_batch(
     records: pa.Table, expectations: Sequence[Expectation], origin: str, rejects: RejectsWriter
 ) -> None:
     """Judge some records; only what fails is looked at one by one."""
-    from tasks.validate.gx import judge
-
     needed = list(dict.fromkeys(["row", *(c for e in expectations for c in e.columns)]))
     first: dict[int, tuple[Expectation, dict[str, object]]] = {}
     outcomes = judge(records.select(needed), expectations, origin)
@@ -95,14 +94,10 @@ def _judge_batch(
 
 def _detail(expectation: Expectation, values: dict[str, object]) -> str:
     """`lang = 'xx'; expected value_set=['en', 'de']`."""
-    import pandas as pd
-
-    shown = ", ".join(
-        f"{column} = {_shown(values.get(column), pd.NA)}" for column in expectation.columns
-    )
+    shown = ", ".join(f"{column} = {_shown(values[column])}" for column in expectation.columns)
     expected = expectation.conditions or expectation.type.removeprefix("expect_")
     return f"{shown}; expected {expected}"
 
 
-def _shown(value: object, missing: object) -> str:
-    return "null" if value is None or value is missing else shortened(value)
+def _shown(value: object) -> str:
+    return "null" if value is None else shortened(value)

@@ -22,6 +22,7 @@ from schemas.spec import SpaceSpec
 from tasks.store.workdir import Store
 from tasks.validate.examples import EXAMPLES, example_rows
 from tasks.validate.expectation import Expectation, shortened
+from tasks.validate.judge import judge
 from tasks.validate.rejected import SourceRejects, count_rejects, rows_taken_out
 from tasks.validate.suite import Suite, visible_columns
 
@@ -116,8 +117,6 @@ def _judge(expectation: Expectation, state: _State, origin: str, spec: SpaceSpec
         frame = state.frame(expectation.sources, expectation.columns)
         if frame.num_rows == 0 and expectation.columns:
             return _verdict(expectation, False, None, None, "there is no usable record")
-    from tasks.validate.gx import judge
-
     (outcome,) = judge(frame, [expectation], origin)
     if expectation.level == "columns":
         detail = f"the records have the columns {', '.join(frame.column_names[:-1])}"

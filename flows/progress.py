@@ -138,7 +138,7 @@ class _Lines:
         with self.lock:
             self.done += rows
             now = time.monotonic()
-            if now - self.spoken < LINE_EVERY:
+            if now - self.spoken < LINE_EVERY or not self.done or self.done == self.total:
                 return
             self.spoken = now
             line = progress_line(self.name, self.done, self.total, now - self.started)

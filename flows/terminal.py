@@ -38,10 +38,17 @@ def say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
+WIDTH = 160
+"""Columns of a table that goes to a file or a pipe, which have no width of their own."""
+
+
 def print_table(
-    heads: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()
+    heads: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    right: Sequence[str] = (),
+    wrap: Sequence[str] = (),
 ) -> None:
-    """A table without frames on stdout; the columns in `right` are numbers."""
+    """A table without frames on stdout: `right` names columns of numbers, `wrap` long ones."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -50,10 +57,12 @@ def print_table(
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for head in heads:
-        table.add_column(head, justify="right" if head in right else "left", no_wrap=head in right)
+        side = "right" if head in right else "left"
+        table.add_column(head, justify=side, no_wrap=head not in wrap)
     for row in rows:
         table.add_row(*(Text(one_line(_shown(value), 400)) for value in row))
-    Console(file=sys.stdout, highlight=False).print(table)
+    width = None if sys.stdout.isatty() else WIDTH
+    Console(file=sys.stdout, highlight=False, width=width).print(table)
 
 
 def _shown(value: object) -> str:
@@ -111,7 +120,7 @@ def print_hits(documents: Sequence[Mapping[str, Any]]) -> None:
     heads = ["score", "id", "text or file", "columns"]
     if not any(row[3] for row in rows):
         heads, rows = heads[:3], [row[:3] for row in rows]
-    print_table(heads, rows, right=["score"])
+    print_table(heads, rows, right=["score"], wrap=["id", "text or file", "columns"])
 
 
 def release_documents(releases: Sequence[Release]) -> list[dict[str, Any]]:

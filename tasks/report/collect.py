@@ -148,7 +148,7 @@ def _colouring(name: str, values: pl.Series) -> Colouring:
     counted = values.value_counts(sort=False).sort(["count", name], descending=[True, False])
     shown = counted[name].head(COLOURS).to_list()
     covered = int(counted["count"].head(COLOURS).sum())
-    if name != "source" and covered < len(values) / 4:
+    if name != "source" and covered < len(values) / 10:
         return Colouring(name, (), ())
     order = sorted(shown)
     codes = values.replace_strict(

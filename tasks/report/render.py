@@ -63,6 +63,7 @@ def render(data: ReportData) -> str:
             verdict=verdict(manifest),
             funnel=funnel(data),
             classes=[(name, getattr(manifest.counts, name)) for name in CLASSES],
+            audits=sorted(manifest.audits, key=lambda a: (not a.refuses, a.passed)),
             timings=_timings(manifest),
             spec=yaml.safe_dump(manifest.resolved_spec, sort_keys=False, allow_unicode=True),
             pictures=[_picture_json(picture) for picture in data.pictures],
@@ -102,9 +103,8 @@ def funnel(data: ReportData) -> list[Step]:
 
 
 def _per_record(counts: Counts) -> str:
-    if not counts.records_used or counts.items == counts.records_used:
-        return ""
-    return f"{counts.items / counts.records_used:.1f} per record"
+    each = f"{counts.items / counts.records_used:.1f}" if counts.records_used else "1.0"
+    return "" if each == "1.0" else f"{each} per record"
 
 
 def _timings(manifest: Manifest) -> list[tuple[str, float, float]]:

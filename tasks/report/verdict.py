@@ -57,9 +57,16 @@ def _way_on(refused_by: tuple[str, ...]) -> str:
         )
     if any(name.startswith("expectation:") for name in refused_by):
         return "Correct the records named below, or change the expectation suite, and build again."
+    if any(name.startswith("source:") for name in refused_by):
+        return "Look at the path of that source in the spec: it must be readable and not empty."
+    if any(name.startswith("max_shrink") for name in refused_by):
+        return (
+            "If those records are really gone, raise max_shrink of the source for one build; else "
+            "put them back and build again."
+        )
     if "yes" in refused_by:
         return "Run the build again with --yes if embedding that much is what you want."
     return (
         "Look at the rows and audits named below, correct the source and build again; a gate can "
-        "be made a warning under `audit` in the spec."
+        "be made a warning under “audit” in the spec."
     )

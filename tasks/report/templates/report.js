@@ -2,7 +2,7 @@
 // Draws each picture on its canvas; every text from a document goes through textContent.
 const LIGHT = ["#2f7f79", "#d9822b", "#4f7fc0", "#c04f6b", "#8a9a2e", "#8566b5", "#3fa3b8", "#a8673c", "#5a9c5e", "#b57fb0", "#9aa19e"];
 const DARK = ["#4fb0a7", "#eba35a", "#7aa7e6", "#e07f98", "#b5c45c", "#ab92dc", "#6cc5d8", "#cf9268", "#84c488", "#d3a5cf", "#737d79"];
-const RADIUS = 3.2, REACH = 14, MARGIN = 18;
+const RADIUS = 3.2, REACH = 14, MARGIN = 18, SIDE = 36, CELL = 46;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 const pictures = JSON.parse(document.getElementById("pictures").textContent);
@@ -18,6 +18,12 @@ function setUp(picture, index) {
   const canvas = pick("canvas"), select = pick("select"), legend = pick("ul");
   const tip = canvas.nextElementSibling, pen = canvas.getContext("2d");
   const [x0, dx] = span(picture.x), [y0, dy] = span(picture.y);
+  const images = picture.thumbnail.map((source) => {
+    if (!source) return null;
+    const image = new Image();
+    image.src = source;
+    return image;
+  });
   let colouring = picture.colourings[0], hidden = new Set(), hovered = -1, px = [], py = [];
 
   function colour(code) {
@@ -45,14 +51,31 @@ function setUp(picture, index) {
       pen.arc(px[i], py[i], RADIUS, 0, 7);
       pen.fill();
     }
+    pen.globalAlpha = 1;
+    thumbnails();
     if (hovered >= 0) {
-      pen.globalAlpha = 1;
       pen.strokeStyle = getComputedStyle(document.body).color;
       pen.lineWidth = 2;
       pen.beginPath();
       pen.arc(px[hovered], py[hovered], RADIUS + 3, 0, 7);
       pen.stroke();
     }
+  }
+
+  // One picture in each cell, so that they stay apart; its frame has the colour of its point.
+  function thumbnails() {
+    const taken = new Set();
+    images.forEach((image, i) => {
+      if (!image || !image.complete || !image.naturalWidth || hidden.has(colouring.codes[i])) return;
+      const cell = `${Math.round(px[i] / CELL)},${Math.round(py[i] / CELL)}`;
+      if (taken.has(cell)) return;
+      taken.add(cell);
+      const scale = SIDE / Math.max(image.naturalWidth, image.naturalHeight);
+      const w = image.naturalWidth * scale, h = image.naturalHeight * scale;
+      pen.fillStyle = colour(colouring.codes[i]);
+      pen.fillRect(px[i] - w / 2 - 1.5, py[i] - h / 2 - 1.5, w + 3, h + 3);
+      pen.drawImage(image, px[i] - w / 2, py[i] - h / 2, w, h);
+    });
   }
 
   function nearest(x, y) {
@@ -134,6 +157,7 @@ function setUp(picture, index) {
   canvas.addEventListener("pointerleave", () => { hovered = -1; show(-1); draw(); });
   dark.addEventListener("change", refresh);
   new ResizeObserver(draw).observe(canvas);
+  Promise.allSettled(images.filter(Boolean).map((image) => image.decode())).then(draw);
   refresh();
 }
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 from schemas.manifest import AuditResult, Counts
 from schemas.spec import Severity
 from tasks.table.dataset import TableRef, open_version
+from tasks.table.vectors import matrix, vectors_at
 
 NORM_TOLERANCE = 1e-3
 """|‖v‖ − 1| that float16 may cause: each value is off by at most 2⁻¹¹ of itself, so is the norm."""
@@ -226,23 +227,21 @@ def _vector_results(seen: _Seen, normalize: bool, severity: Severity) -> Iterabl
 
 def _collapse(dataset: Any, severity: Severity) -> Iterable[AuditResult]:
     """Mean cosine of all pairs of a sample of rows that are no duplicates, by kind."""
-    rows = pl.DataFrame(dataset.to_table(columns=["kind", "duplicate_of"])).select(
-        pl.col("kind").cast(pl.Categorical), kept=pl.col("duplicate_of").is_null()
-    )
-    for kind in rows["kind"].unique().drop_nulls().cast(pl.String).sort():
-        places = rows.select((pl.col("kind") == kind) & pl.col("kept")).to_series().arg_true()
-        yield _collapse_result(dataset, str(kind), places.to_numpy(), severity)
+    table = dataset.to_table(columns=["kind", "duplicate_of"], with_row_address=True)
+    rows = pl.DataFrame(table)
+    for kind in rows["kind"].unique().drop_nulls().sort():
+        kept = rows.filter((pl.col("kind") == kind) & pl.col("duplicate_of").is_null())
+        yield _collapse_result(dataset, str(kind), kept["_rowaddr"].to_numpy(), severity)
 
 
 def _collapse_result(
-    dataset: Any, kind: str, places: np.ndarray, severity: Severity
+    dataset: Any, kind: str, addresses: np.ndarray, severity: Severity
 ) -> AuditResult:
-    value, says = None, f"only {len(places)} kept rows, {COLLAPSE_ROWS} are needed to judge"
-    if len(places) >= COLLAPSE_ROWS:
-        random = np.random.default_rng(SEED)
-        size = min(SAMPLE_ROWS, len(places))
-        chosen = np.sort(random.choice(places, size, replace=False))
-        value = mean_cosine(matrix(dataset.take(chosen, columns=["vector"]).column("vector")))
+    value, says = None, f"only {len(addresses)} kept rows, {COLLAPSE_ROWS} are needed to judge"
+    if len(addresses) >= COLLAPSE_ROWS:
+        size = min(SAMPLE_ROWS, len(addresses))
+        chosen = np.random.default_rng(SEED).choice(addresses, size, replace=False)
+        value = mean_cosine(vectors_at(dataset, chosen))
         says = f"mean cosine of random pairs is {value:.3f} over {size} rows"
     return AuditResult(
         name=f"collapse:{kind}",
@@ -264,12 +263,3 @@ def mean_cosine(vectors: np.ndarray) -> float:
     unit = vectors[usable].astype(np.float64) / norms[usable, None]
     n = len(unit)
     return 0.0 if n < 2 else float((np.square(unit.sum(axis=0)).sum() - n) / (n * (n - 1)))
-
-
-def matrix(column: Any) -> np.ndarray:
-    """float32 `(n, d)` of a fixed-size list column; a null vector becomes NaN."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    width = array.type.list_size
-    if array.null_count:
-        array = array.fill_null(pa.scalar([float("nan")] * width, array.type))
-    return array.flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, width)

@@ -21,6 +21,7 @@ from schemas.progress import SILENT, Progress
 from schemas.refs import EmbedderRef, PlanRef
 from tasks.store.vectors import read_vectors, vector_index
 from tasks.store.workdir import Store
+from tasks.table.vectors import vectors_at
 
 WRITTEN = ["new", "changed", "metadata_only", "rejudged"]
 """Classes whose rows are written; on an overwrite the unchanged ones are, too."""
@@ -133,26 +134,8 @@ def _vectors(wanted: pl.DataFrame, dimensions: int, base_dataset: Any | None) ->
                 f"no vector for {others['id'][0]!r} (and {others.height - 1} more rows): expected "
                 "it in the workdir or in the published table; build again to embed it"
             )
-        out[~stored] = _base_vectors(base_dataset, others["vector_rowaddr"], dimensions)
+        out[~stored] = vectors_at(base_dataset, others["vector_rowaddr"].to_numpy())
     return out
-
-
-def _base_vectors(dataset: Any, addresses: pl.Series, dimensions: int) -> np.ndarray:
-    unique = addresses.unique().sort()
-    listed = ",".join(map(str, unique.to_list()))
-    found = dataset.to_table(
-        columns=["vector"], filter=f"_rowaddr IN ({listed})", with_row_address=True
-    )
-    if found.num_rows != len(unique):
-        raise VecmillError(
-            f"{dataset.uri}: version {dataset.version} has {found.num_rows} of the {len(unique)} "
-            "rows whose vectors the plan reuses; the plan is of another version: build again"
-        )
-    column = found.column("vector").combine_chunks()
-    values = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-    order = np.argsort(found.column("_rowaddr").to_numpy())
-    matrix = values.reshape(-1, dimensions)[order]
-    return matrix[np.searchsorted(unique.to_numpy(), addresses.to_numpy())]
 
 
 def _table_batch(

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from schemas.errors import MissingExtraError, UsageError
 
@@ -72,7 +72,8 @@ def local_path(uri: str) -> Path | None:
     if scheme is None:
         return Path(uri)
     if scheme in ("file", "local"):
-        return Path(unquote(urlsplit(uri).path))
+        # No urlsplit: a `?` is a wildcard here, not a query.
+        return Path(unquote(uri.partition("://")[2].removeprefix("localhost")))
     return None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
 from dataclasses import dataclass
 
 PARAGRAPH = 7
@@ -43,13 +44,15 @@ def find_blocks(text: str, longest: int) -> list[Block]:
     breaks = _breaks(text)
     starts = sorted(breaks)
     blocks: list[Block] = []
+    bare = False  # nothing stands below the last heading yet
     for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
         level = breaks[start]
-        before = blocks[-1] if blocks else None
-        if before is not None and _only_heading(text, before):
-            blocks[-1] = Block(before.start, end, min(before.level, level), start)
+        if bare:
+            before = blocks.pop()
+            blocks.append(Block(before.start, end, min(before.level, level), start))
         else:
             blocks.append(Block(start, end, level, start))
+        bare = level < PARAGRAPH and _only_heading(text[start:end])
     return [piece for block in blocks for piece in _cut(text, block, longest)]
 
 
@@ -60,10 +63,13 @@ def _breaks(text: str) -> dict[int, int]:
     found.update((m.start(), len(m.group(1))) for m in _HEADING.finditer(text))
     for m in _UNDERLINED.finditer(text):
         found[m.start("title")] = 1 if m.group("line")[0] == "=" else 2
-    for start, end in _fences(text):
-        for place in [p for p in found if start < p < end]:
-            del found[place]
-    return found
+    fences = _fences(text)
+    if not fences:
+        return found
+    opens, closes = [start for start, _ in fences], [end for _, end in fences]
+    # A place is inside the fence that opened last before it, unless that one is closed again.
+    last = {place: bisect_left(opens, place) - 1 for place in found}
+    return {p: level for p, level in found.items() if last[p] < 0 or p >= closes[last[p]]}
 
 
 def _fences(text: str) -> list[tuple[int, int]]:
@@ -79,11 +85,9 @@ def _fences(text: str) -> list[tuple[int, int]]:
     return found
 
 
-def _only_heading(text: str, block: Block) -> bool:
-    """Whether the block has a heading and nothing below it."""
-    if block.level >= PARAGRAPH:
-        return False
-    lines = text[block.body : block.end].strip().split("\n")
+def _only_heading(section: str) -> bool:
+    """Whether a section has a heading and nothing below it."""
+    lines = section.strip().split("\n", 2)
     return len(lines) == 1 or (len(lines) == 2 and set(lines[1].strip()) in ({"="}, {"-"}))
 
 
@@ -94,7 +98,7 @@ def _cut(text: str, block: Block, longest: int) -> list[Block]:
     level = block.level
     while block.end - start > longest:
         end = _best_cut(text, start, start + longest)
-        pieces.append(Block(start, end, level, min(block.body, end)))
+        pieces.append(Block(start, end, level, max(start, min(block.body, end))))
         start, level = end, SENTENCE
     pieces.append(Block(start, block.end, level, max(start, block.body)))
     return pieces

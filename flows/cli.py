@@ -30,6 +30,9 @@ BUILD_CODES = (
     "spec or the command line is wrong · 1 anything else."
 )
 
+INTERRUPTED = 130
+"""What typer makes of Ctrl-C; here it is 1 and a message."""
+
 
 class Commands(TyperGroup):
     """The commands in the order in which a newcomer meets them."""
@@ -199,7 +202,7 @@ def build(
         say(outcome.message)
     else:
         typer.echo(outcome.message, err=outcome.exit_code != 0)
-        if outcome.report is not None:
+        if outcome.report is not None and outcome.exit_code == 0:
             say(f"report: {outcome.report}")
     raise typer.Exit(outcome.exit_code)
 
@@ -372,9 +375,7 @@ def run(arguments: Sequence[str]) -> int:
     except VecmillError as error:
         _complain(str(error))
         return error.exit_code
-    except typer.Abort:
-        return _interrupted()
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         return _interrupted()
     except BrokenPipeError:
         # The reader of stdout has gone (`| head`): nothing is wrong, and nobody is left to tell.
@@ -382,6 +383,8 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     except Exception as error:  # noqa: BLE001 - the last place where an error can be explained
         return _unexpected(error)
+    if code == INTERRUPTED:
+        return _interrupted()
     return code if isinstance(code, int) else 0
 
 

@@ -130,8 +130,8 @@ class _Lines:
     total: int | None
     say: Callable[[str], None]
     done: int = 0
-    started: float = field(default_factory=time.monotonic)
-    spoken: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
+    spoken: float = field(default_factory=lambda: time.monotonic())
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def advance(self, rows: int) -> None:

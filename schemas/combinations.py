@@ -139,9 +139,9 @@ def columns(spec: SpaceSpec) -> Found:
     types: dict[str, tuple[str, str]] = {}
     for i, source in enumerate(spec.sources or ()):
         seen: set[str] = set()
-        for j, column in enumerate(source.columns or ()):
+        for j, column in enumerate(source.columns):
             path: KeyPath = ("sources", i, "columns", j)
-            if column is None or column.name is None:
+            if column.name is None:
                 continue
             name = column.target
             place = (*path, "as" if column.as_ else "name")
@@ -160,18 +160,19 @@ def columns(spec: SpaceSpec) -> Found:
 
 
 def _column_name(path: KeyPath, name: str, original: str, seen: set[str]) -> Found:
-    rename = f"write {{name: {original}, as: {original.strip('_').replace('.', '_')}_2}}"
+    plain = re.sub(r"\W", "_", original).strip("_") or "column"
     if name in RESERVED_NAMES | LANCE_NAMES:
-        rename = f"rename it: {{name: {original}, as: source_{name.strip('_')}}}"
+        rename = f"rename it: {{name: {original!r}, as: source_{plain}}}"
         yield _found(path, name, "a name that vecmill does not use itself", rename)
     elif "." in name or name != name.strip() or not name.isprintable():
+        rename = f"rename it: {{name: {original!r}, as: {plain}}}"
         yield _found(path, name, "a name without '.', control characters and outer blanks", rename)
     if name in seen:
         yield _found(path, name, "each column of a source once", "remove it, or rename it with as:")
 
 
 def _repeated_text(i: int, source: SourceSpec) -> Found:
-    names = list(source.text or ())
+    names = source.text
     for j, name in enumerate(names):
         if name is not None and name in names[:j]:
             yield _found(("sources", i, "text", j), name, "each column once", "remove it")
@@ -215,7 +216,7 @@ def kept_copies(spec: SpaceSpec) -> Found:
     """`dedupe.keep` names each rule once, and no rule with its opposite."""
     opposite = {"earliest": "latest", "longest": "shortest"}
     opposite |= {value: key for key, value in opposite.items()}
-    names = list(spec.dedupe.keep or ())
+    names = spec.dedupe.keep
     for i, name in enumerate(names):
         if name is not None and name in names[:i]:
             yield _found(("dedupe", "keep", i), name, "each rule once", "remove it")
@@ -227,8 +228,6 @@ def kept_copies(spec: SpaceSpec) -> Found:
 def tag(spec: SpaceSpec) -> Found:
     """The moving tag is none of the release tags, and one that Lance takes."""
     name = spec.publish.tag
-    if not isinstance(name, str):
-        return
     if _RELEASE_TAG.match(name):
         expected = "a tag of your own: v0001…, data-… and base-… are the releases' tags"
         yield _found(("publish", "tag"), name, expected, "choose a name such as prod")

@@ -51,6 +51,20 @@ def mistakes_of(data: Any, base: Path) -> list[str]:
     return [str(each) for each in caught.value.mistakes]
 
 
+@pytest.mark.parametrize("path", ["sources.0.text", "dedupe.keep", "sources.0.columns"])
+def test_two_wrong_elements_are_no_repetition(tmp_path: Path, path: str) -> None:
+    found = mistakes_of(changed((path, [5, 5])), tmp_path)
+    assert [line.split(" ")[0] for line in found] == [f"{dotted(path)}[0]", f"{dotted(path)}[1]"]
+
+
+def test_a_file_has_its_path_for_a_key(tmp_path: Path) -> None:
+    found = mistakes_of(changed(("sources.1.key", "id"), ("sources.1.time", "t")), tmp_path)
+    assert [line.split("; ")[1] for line in found] == [
+        "remove it (the key is the relative path)",
+        "remove it",
+    ]
+
+
 def test_the_spec_that_the_others_change_is_right(tmp_path: Path) -> None:
     assert parse_spec(RIGHT, tmp_path, "space.yaml").space == "handbook"
 
@@ -213,9 +227,19 @@ VALUES = [
         ["vector"],
         "sources[0].columns[0].name 'vector': expected a name that v",
     ),
-    ("sources.0.columns", ["time"], "sources[0].columns[0].name 'time': .*; rename it: {name: tim"),
+    (
+        "sources.0.columns",
+        ["time"],
+        "sources[0].columns[0].name 'time': .*; rename it: {name: 'time', as: source_time}",
+    ),
     ("sources.0.columns", ["_rowid"], "sources[0].columns[0].name '_rowid': expected a name that"),
     ("sources.0.columns", ["a.b"], "sources[0].columns[0].name 'a.b': expected a name without '.'"),
+    ("sources.0.columns", ["a\tb"], "sources[0].columns[0].name 'a\\tb': expected a name without"),
+    (
+        "sources.0.columns",
+        [" a"],
+        "sources[0].columns[0].name ' a': .*; rename it: {name: ' a', as: a}",
+    ),
     ("sources.0.columns", ["lang", "lang"], "sources[0].columns[1].name 'lang': expected each col"),
     (
         "sources.0.columns",

@@ -110,19 +110,27 @@ def test_of_two_builders_from_one_base_one_wins(space, run_together):
     assert [r.name for r in list_releases(space.ref)] == ["v0001", "v0002"]
 
 
-DYING = """
+SPACE = """
     import importlib.util, json, os, sys
     from pathlib import Path
-    conftest, root, place, content = sys.argv[1:]
+    conftest, root = sys.argv[1:3]
     found = importlib.util.spec_from_file_location("publish_conftest", conftest)
     module = importlib.util.module_from_spec(found)
     sys.modules["publish_conftest"] = module
     found.loader.exec_module(module)
     space = module.Space(Path(root), builds=10)
+"""
+CONFTEST = str(Path(__file__).with_name("conftest.py"))
+
+DYING = (
+    SPACE
+    + """
+    place, content = sys.argv[3:]
     owner, name = place.rsplit(".", 1)
     setattr(sys.modules[owner], name, lambda *a, **k: os.kill(os.getpid(), 9))
     space.publish(json.loads(content))
 """
+)
 
 
 @pytest.mark.parametrize(
@@ -138,8 +146,7 @@ DYING = """
 def test_a_killed_publisher(space, place, committed):
     space.publish(TEXTS)
     wanted = {**TEXTS, "late": "row"}
-    conftest = str(Path(__file__).with_name("conftest.py"))
-    dying = start(DYING, conftest, str(space.root), place, json.dumps(wanted))
+    dying = start(DYING, CONFTEST, str(space.root), place, json.dumps(wanted))
     assert dying.wait(timeout=60) == -9
     assert space.content("prod") == TEXTS
     space.publish(wanted | {"next": "build"})
@@ -147,6 +154,43 @@ def test_a_killed_publisher(space, place, committed):
     names = ["v0001", "v0002", "v0003"] if committed else ["v0001", "v0002"]
     assert [r.name for r in list_releases(space.ref)] == names
     assert open_main(space.ref).count_rows() == 22
+
+
+BUILDER = (
+    SPACE
+    + """
+    from tasks.publish.publish import publish
+    from tasks.publish.stage import stage
+    from tasks.table.transaction import ConflictError
+    name, rounds = sys.argv[3], int(sys.argv[4])
+    space.root = space.root / name  # its own items and plans, the common table
+    space.root.mkdir()
+    for turn in range(rounds):
+        while True:
+            base = space.base(f"{name}-{space.builds}")
+            content = space.content(base.version) | {f"{name}{turn}": f"row {turn} of {name}"}
+            plan = space.plan(base, content)
+            candidate = stage(base, plan, module.MINI, space.store, space.schema)
+            try:
+                publish(candidate, space.manifest(candidate, plan))
+                break
+            except ConflictError:
+                continue
+"""
+)
+
+
+@pytest.mark.slow
+def test_many_builders_lose_and_double_nothing(space):
+    space.publish({"start": "row"})
+    builders = [start(BUILDER, CONFTEST, str(space.root), f"b{i}", "10") for i in range(4)]
+    assert [builder.wait(timeout=280) for builder in builders] == [0] * 4
+    rows = {f"b{i}{turn}": f"row {turn} of b{i}" for i in range(4) for turn in range(10)}
+    assert space.content("prod") == {"start": "row"} | rows
+    releases = list_releases(space.ref)
+    assert [r.number for r in releases] == list(range(1, 42))
+    assert [r.manifest.counts.rows for r in releases] == list(range(1, 42))
+    assert base_tags(space.ref) == {}
 
 
 contents = st.dictionaries(

@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -196,7 +197,8 @@ def build(
 
     loaded = load_spec(spec)
     overrides = BuildOverrides(yes=yes, dry_run=dry_run, max_workers=max_workers)
-    outcome = _run_build(spec, loaded, overrides, quiet)
+    with redirect_stdout(sys.stderr):  # whatever a library prints is no answer
+        outcome = _run_build(spec, loaded, overrides, quiet)
     if json:
         print_json(outcome.manifest.model_dump(mode="json", by_alias=True))
         say(outcome.message)
@@ -257,7 +259,8 @@ def search(
     from tasks.query.search import search as find
 
     question = Question(query, image, k, mode, where, kept)
-    found = find(load_spec(spec), question, release)
+    with redirect_stdout(sys.stderr):
+        found = find(load_spec(spec), question, release)
     hits = hit_documents(found.hits)
     if json:
         manifest = found.release.manifest

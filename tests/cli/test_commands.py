@@ -24,6 +24,20 @@ def test_build_without_a_change_prints_the_manifest(built, vecmill):
     assert "up to date" in answer.err
 
 
+def test_stdout_is_one_document_whatever_a_library_prints(built, vecmill, monkeypatch):
+    from tasks.query import search
+
+    def chatty(*arguments):
+        print("Loading the model, please wait")
+        return found(*arguments)
+
+    found = search.find_release
+    monkeypatch.setattr(search, "find_release", chatty)
+    answer = vecmill("search", built, "cat", "--mode", "text", "--json")
+    assert document(answer)["mode"] == "text"
+    assert "please wait" in answer.err
+
+
 def test_a_dry_run_publishes_nothing(built, vecmill):
     answer = vecmill("build", built, "--dry-run")
     assert answer.code == 0

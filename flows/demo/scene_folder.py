@@ -82,10 +82,8 @@ def write_scenes(folder: Path, count: int = COUNT, seed: int = SEED) -> Scenes:
     rng = np.random.default_rng([seed, count])
     chosen = rng.permutation(count)
     exact, resized = min(EXACT_COPIES, count // 4), min(RESIZED_COPIES, count // 4)
-    truth += [_copy_exactly(pictures, truth[i], n) for n, i in enumerate(chosen[:exact])]
-    truth += [
-        _copy_resized(pictures, truth[i], n) for n, i in enumerate(chosen[exact : exact + resized])
-    ]
+    truth += [_copy_exactly(pictures, truth[i]) for i in chosen[:exact]]
+    truth += [_copy_resized(pictures, truth[i]) for i in chosen[exact : exact + resized]]
     for name, data, reason in _faults((pictures / truth[0].file).read_bytes()):
         atomic_write(pictures / name, data)
         truth.append(PictureTruth(name, "fault", reason=reason.value))
@@ -114,7 +112,7 @@ def change_one_percent(folder: Path, turn: int = 1) -> Change:
     for number, old in enumerate(chosen[: shares.edited]):
         truth[old.file] = _write_scene(scenes.pictures, SEED, first + number, old.file)
     for old in chosen[shares.edited :]:
-        (scenes.pictures / old.file).unlink()
+        (scenes.pictures / old.file).unlink(missing_ok=True)  # a killed change went so far
         del truth[old.file]
     for number in range(shares.added):
         new = _write_scene(scenes.pictures, SEED, first + shares.edited + number)
@@ -142,14 +140,17 @@ def _encode(picture: Image.Image, suffix: str) -> bytes:
     return out.getvalue()
 
 
-def _copy_exactly(pictures: Path, original: PictureTruth, number: int) -> PictureTruth:
-    name = f"copy-{number:02d}-of-{original.file}"
+# Copies sort after their originals ("_" after "."), so that of two the original is the one kept.
+
+
+def _copy_exactly(pictures: Path, original: PictureTruth) -> PictureTruth:
+    name = f"{Path(original.file).stem}_copy{Path(original.file).suffix}"
     atomic_write(pictures / name, (pictures / original.file).read_bytes())
     return PictureTruth(name, "exact-copy", original.caption, original.file)
 
 
-def _copy_resized(pictures: Path, original: PictureTruth, number: int) -> PictureTruth:
-    name = f"resized-{number:02d}-of-{Path(original.file).stem}.jpg"
+def _copy_resized(pictures: Path, original: PictureTruth) -> PictureTruth:
+    name = f"{Path(original.file).stem}_resized.jpg"
     with Image.open(pictures / original.file) as picture:
         edge = picture.width * 3 // 4
         small = picture.convert("RGB").resize((edge, edge), Image.Resampling.LANCZOS)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -61,6 +62,9 @@ VOCABULARY = (
     *("top", "bottom", "left", "right", "centre", "above", "below"),
 )
 """Every word that a caption can hold."""
+
+MODEL_FOLDER = Path(__file__).parent / "scene_clip"
+"""The small CLIP that `train_clip` made of these scenes, as open_clip loads it."""
 
 EDGES = (96, 128, 160)
 """Pixels a side: large enough to look at; the model sees all of them at 64."""

@@ -25,9 +25,16 @@ from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch.nn import functional
 
-from flows.demo.scenes import COLOURS, SHAPES, VOCABULARY, Scene, random_scene, render
+from flows.demo.scenes import (
+    COLOURS,
+    MODEL_FOLDER,
+    SHAPES,
+    VOCABULARY,
+    Scene,
+    random_scene,
+    render,
+)
 
-FOLDER = Path(__file__).parent / "scene_clip"
 SEED = 20261
 SCENES = 24_000
 EPOCHS = 5
@@ -287,11 +294,12 @@ def measure(folder: Path, count: int, seed: int = 7) -> Measured:
 def main() -> None:
     """Train, save, and print what the saved model can do."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("folder", nargs="?", type=Path, default=FOLDER)
+    arguments.add_argument("folder", nargs="?", type=Path, default=MODEL_FOLDER)
     arguments.add_argument("--measure", action="store_true", help="only measure a trained model")
     arguments.add_argument("--epochs", type=int, default=EPOCHS)
+    arguments.add_argument("--threads", type=int, default=2, help="cores that train")
     chosen = arguments.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(chosen.threads)
     if not chosen.measure:
         write_settings(chosen.folder)
         model = train(chosen.folder, chosen.epochs)

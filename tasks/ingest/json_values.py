@@ -125,6 +125,8 @@ def _column(values: Sequence[object], kind: pa.DataType) -> tuple[pa.Array, dict
     if pa.types.is_nested(kind):
         bad = {at: value for at, value in enumerate(values) if not _has_shape(value, kind)}
         values = [None if at in bad else value for at, value in enumerate(values)]
+    if pa.types.is_floating(kind):
+        values = [_nearest_float(value) for value in values]
     attempts = [None] if pa.types.is_temporal(kind) else [kind, None]
     for attempt in attempts:
         try:
@@ -142,6 +144,14 @@ def _column(values: Sequence[object], kind: pa.DataType) -> tuple[pa.Array, dict
         if worse:
             bad[at] = value
     return pa.concat_arrays(pieces), bad
+
+
+def _nearest_float(value: object) -> object:
+    """A large integer as Arrow's parser has it: JSON knows one kind of number."""
+    try:
+        return float(value) if type(value) is int else value
+    except OverflowError:
+        return value
 
 
 def _has_shape(value: object, kind: pa.DataType) -> bool:

@@ -93,6 +93,22 @@ def test_csv(lines, block):
 
 
 @settings(max_examples=60, deadline=None)
+@given(st.lists(TEXTS, min_size=1, max_size=6), st.sampled_from(["jsonl", "csv"]))
+def test_a_bad_line_changes_nothing_for_its_neighbours(texts, ending):
+    # With it the block is read record by record, without it by Arrow.
+    head, bad = (b"id,body\n", b"a,b,c\n") if ending == "csv" else (b"", b"[1]\n")
+    lines = [
+        csv_line(str(i), text)
+        if ending == "csv"
+        else json.dumps({"id": i, "body": text}, ensure_ascii=False).encode()
+        for i, text in enumerate(texts)
+    ]
+    data = head + b"\n".join(lines) + b"\n"
+    found, rejected = read(data, ending, 1000)
+    assert read(data + bad, ending, 1000) == (found, rejected + 1)
+
+
+@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=300), st.sampled_from(["csv", "tsv", "jsonl", "jsonl.gz", "csv.zst"]))
 def test_no_bytes_make_ingest_fail(data, ending):
     read(data, ending, 50)

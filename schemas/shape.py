@@ -7,7 +7,6 @@ salvage  → what is right, as a model, so that further checks can run beside th
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator
 from pathlib import PurePath
@@ -45,7 +44,7 @@ SWITCHES = {"on": True, "yes": True, "off": False, "no": False}
 """What YAML 1.1 means by these words."""
 
 SURE = 0.8
-"""A likeness (difflib's ratio) at which a key of the same mapping is meant: one letter in five."""
+"""A likeness (difflib's ratio) at which a key of another mapping is meant: one letter in five."""
 
 
 def settle(data: Any, annotation: Any = SpaceSpec) -> Any:
@@ -116,7 +115,7 @@ def _shape_mistake(
         model = model_of(trace(SpaceSpec, path[:-1])[1]) or SpaceSpec
         keys = list(keys_of(model))
         where = f"the keys {', '.join(keys)}"
-        return mistake(path, value, f"only {where}", _key_meant(data, path, keys))
+        return mistake(path, value, f"only {where}", _key_meant(path, keys))
     expected = in_words(annotation, tuple(field.metadata) if field else ())
     if error["type"] == "missing":
         meaning = field.description.split(".")[0] if field and field.description else expected
@@ -124,35 +123,27 @@ def _shape_mistake(
     return mistake(path, value, expected, _how_to_correct(path, value, annotation, expected))
 
 
-def _key_meant(data: dict[str, Any], path: KeyPath, keys: list[str]) -> str:
-    """Which key was probably meant: of this mapping, or of one above or below it."""
+def _key_meant(path: KeyPath, keys: list[str]) -> str:
+    """Which key was probably meant: the same one of another mapping, or one that is like it."""
     word, above = plain_word(str(path[-1])), path[:-1]
-    there = value_at(data, above)
-    free = [key for key in keys if key not in there]
-    here = nearest(word, free)
-    likeness = difflib.SequenceMatcher(None, word, here).ratio() if here else 0.0
-    if here and likeness >= SURE:
+    every = {key for key, _ in key_paths(SpaceSpec)}
+    if word in every:
+        return f"did you mean {_nearest_place(word, above)}?"
+    if (here := nearest(word, keys)) is not None:
         return f"did you mean {dotted((*above, here))}?"
-    elsewhere = _elsewhere(word, above)
-    if elsewhere:
-        return f"did you mean {elsewhere}?"
-    if here:
-        return f"did you mean {dotted((*above, here))}?"
+    if (there := nearest(word, every, cutoff=SURE)) is not None:
+        return f"did you mean {_nearest_place(there, above)}?"
     return "remove it"
 
 
-def _elsewhere(word: str, above: KeyPath) -> str | None:
-    """The path of another mapping's key of that name, the nearest to `above`."""
-    prefix = dotted(above)
+def _nearest_place(key: str, above: KeyPath) -> str:
+    """The path of a key of that name: below `above` where there is one, else the highest."""
     paths = [
         path.replace("sources[]", dotted(above[:2])) if above[:1] == ("sources",) else path
-        for key, path in key_paths(SpaceSpec)
-        if key == word
+        for name, path in key_paths(SpaceSpec)
+        if name == key
     ]
-    if not paths:
-        close = nearest(word, {key for key, _ in key_paths(SpaceSpec)}, cutoff=SURE)
-        return None if close is None or close == word else _elsewhere(close, above)
-    return max(paths, key=lambda path: (path.startswith(prefix), -path.count(".")))
+    return max(paths, key=lambda path: (path.startswith(dotted(above)), -path.count(".")))
 
 
 def _how_to_add(path: KeyPath) -> str:

@@ -221,6 +221,18 @@ def test_a_column_of_any_type_can_be_hashed(values: pa.Array) -> None:
     assert one != two
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(["a"], ["b"]), (["a", "b"], ["ab"]), ([None], []), ([""], [None])],
+    ids=["value", "boundary", "null-or-nothing", "empty-or-null"],
+)
+def test_lists_that_differ_hash_differently(one: list, other: list) -> None:
+    values = pa.array([one, other, one, None], pa.list_(pa.string()))
+    first, second, again, null = row_hashes(pa.table({"a": values}), ["a"]).to_pylist()
+    assert first == again
+    assert len({first, second, null}) == 3
+
+
 def test_text_of_another_string_type_hashes_the_same() -> None:
     types = [pa.string(), pa.large_string(), pa.string_view()]
     hashes = [row_hashes(pa.table({"a": pa.array(["ü"], t)}), ["a"]).to_pylist() for t in types]

@@ -155,6 +155,24 @@ embedder: {kind: open-clip, model: some/model}
     ]
 
 
+def test_an_alias_may_stand_twice_and_override_what_it_merged(tmp_path: Path) -> None:
+    text = """
+space: handbook
+uri: ./lancedb
+sources:
+  - {name: a, kind: text, path: a.csv, key: id, text: body, columns: [&wide {name: b, type: int32}]}
+  - {name: b, kind: text, path: b.csv, key: id, text: body, columns: [&c {<<: *wide, name: c}, ]}
+  - {name: c, kind: text, path: c.csv, key: id, text: body, columns: [*c, *wide]}
+embedder: {kind: open-clip, model: some/model}
+"""
+    spec = load_spec(written(tmp_path, text))
+    assert [[(c.name, c.type) for c in s.columns] for s in spec.sources] == [
+        [("b", "int32")],
+        [("c", "int32")],
+        [("c", "int32"), ("b", "int32")],
+    ]
+
+
 def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
     path = tmp_path / "space.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + MINIMAL.encode())
@@ -218,8 +236,9 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
 def test_a_yaml_tag_runs_nothing(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     text = MINIMAL + f"workdir: !!python/object/apply:os.mkdir ['{marker}']\n"
-    with pytest.raises(SpecError, match=r"workdir.*expected plain YAML without tags"):
+    with pytest.raises(SpecError, match=r"workdir.*expected plain YAML without tags") as caught:
         load_spec(written(tmp_path, text))
+    assert len(caught.value.mistakes) == 1
     assert not marker.exists()
 
 

@@ -116,6 +116,8 @@ WRONG_KEYS = [
     ("embedder.normalise", True, "did you mean embedder.normalize?"),
     ("expectations.minrows", 1, "did you mean expectations.min_rows?"),
     ("publish.recall", 0.9, "did you mean audit.recall?"),
+    ("max_token", 3, "did you mean chunk.max_tokens?"),
+    ("Max-Tokens", 3, "did you mean chunk.max_tokens?"),
     ("compute.zzz", 1, "expected only the keys engine, max_workers; remove it"),
 ]
 

@@ -286,11 +286,11 @@ def versions(spec: Spec, json: Json = False) -> None:
     """
     from flows.terminal import print_json, print_releases, release_documents, say
     from schemas.load import load_spec
-    from tasks.query.releases import table_ref
+    from tasks.table.dataset import TableRef
     from tasks.table.releases import list_releases
 
     loaded = load_spec(spec)
-    releases = list_releases(table_ref(loaded))
+    releases = list_releases(TableRef.of(loaded))
     if json:
         print_json({"space": loaded.space, "releases": release_documents(releases)})
     elif releases:

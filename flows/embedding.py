@@ -25,6 +25,7 @@ def plan_rows(
         held.plan,
         standing.embedder.vector_key,
         job.store,
+        job.build_id,
         overwrite=held.overwrite,
         rejected=rejected,
     )

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from flows.runner import Runner
 from schemas.refs import EmbedderRef
 from schemas.spec import BuildOverrides, SpaceSpec
+from tasks.plan.classify import drop_plan
 from tasks.store.workdir import Store
 from tasks.table.dataset import TableRef
 
@@ -47,12 +48,6 @@ def new_build_id() -> str:
     return secrets.token_hex(8)
 
 
-def table_of(spec: SpaceSpec) -> TableRef:
-    """Where the space's table lies."""
-    options = spec.storage_options if isinstance(spec.storage_options, dict) else {}
-    return TableRef(spec.uri, spec.space, tuple(sorted(options.items())))
-
-
 @contextmanager
 def open_job(
     spec: SpaceSpec, overrides: BuildOverrides, runner: Runner, build_id: str | None = None
@@ -62,16 +57,19 @@ def open_job(
 
     started_at, clock = datetime.now(UTC), time.perf_counter()
     embedder = runner.run("start_up", resolve, spec.embedder, spec.kinds)
+    name = build_id or new_build_id()
     with tempfile.TemporaryDirectory(prefix="vecmill-dry-run-") as scratch:
+        store = Store(spec.workdir, scratch if overrides.dry_run else None)
         yield Job(
-            build_id=build_id or new_build_id(),
+            build_id=name,
             spec=spec,
             overrides=overrides,
             embedder=embedder,
-            table=table_of(spec),
-            store=Store(spec.workdir, scratch if overrides.dry_run else None),
+            table=TableRef.of(spec),
+            store=store,
             runner=runner,
             workers=overrides.max_workers or spec.compute.max_workers or os.cpu_count() or 1,
             started_at=started_at,
             clock=clock,
         )
+        drop_plan(store, name)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any, TypeVar
 
-from prefect import Task
 from prefect.futures import wait
 from prefect.logging import get_run_logger
 
@@ -27,7 +26,7 @@ from tasks.validate.prefect_tasks import TASKS as VALIDATE
 
 T = TypeVar("T")
 
-TASKS: dict[Callable[..., Any], Task] = (
+TASKS: dict[Callable[..., Any], Any] = (
     INGEST | VALIDATE | CHUNK | DEDUPE | PLAN | EMBED | AUDIT | PUBLISH
 )
 """Stage function → its task; a function without one is called as it is."""

@@ -7,10 +7,10 @@ from pathlib import Path
 from flows.recording import report_path
 from schemas.spec import SpaceSpec
 from tasks.query.builds import find_build, stored_rejects
-from tasks.query.releases import find_release, table_ref
+from tasks.query.releases import find_release
 from tasks.report.collect import collect
 from tasks.report.render import write_report
-from tasks.table.dataset import open_version
+from tasks.table.dataset import TableRef, open_version
 
 
 def report_of(spec: SpaceSpec, *, release: str | None = None, build: str | None = None) -> Path:
@@ -27,6 +27,6 @@ def report_of(spec: SpaceSpec, *, release: str | None = None, build: str | None 
     version = manifest.version if manifest.published else None
     if version is None and path.exists():
         return path
-    dataset = None if version is None else open_version(table_ref(spec), version)
+    dataset = None if version is None else open_version(TableRef.of(spec), version)
     rejects = stored_rejects(spec, manifest.build_id)
     return write_report(collect(dataset, manifest, rejects), path)

@@ -45,10 +45,13 @@ class Runner(Protocol):
 
 @contextmanager
 def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Add the time spent inside to `seconds[stage]`."""
+    """Add the time spent inside to `seconds[stage]`; an error is told in which stage it arose."""
     start = time.perf_counter()
     try:
         yield
+    except Exception as error:
+        error.add_note(f"in stage {stage}")
+        raise
     finally:
         seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
 

@@ -260,11 +260,11 @@ def _refuse(story: Story, bars: StageBars, material: Material) -> None:
 
 def _state(spec: SpaceSpec) -> dict[str, str]:
     """What a reader sees of a table: the tag, main, and the content behind the tag."""
-    from tasks.query.releases import find_release, table_ref
-    from tasks.table.dataset import open_version, try_open
+    from tasks.query.releases import find_release
+    from tasks.table.dataset import TableRef, open_version, try_open
     from tasks.table.releases import list_releases
 
-    ref = table_ref(spec)
+    ref = TableRef.of(spec)
     release, main = find_release(spec), try_open(ref)
     prod = open_version(ref, release.version)
     return {

@@ -1,7 +1,7 @@
 """The row gates: what must hold of a candidate before anybody may read it.
 
     finite, width, norm, zero_vectors   every vector that the build wrote
-    collapse:<kind>                     a bounded sample of the whole candidate
+    collapse:<kind>                     bounded samples of the candidate and of the written rows
     ids_unique, counts                  the whole candidate; always refuse
 
 Neither torch nor the embedder is needed. An unchanged row was audited by the build that wrote it.
@@ -104,7 +104,7 @@ def audit_candidate(
         ]
         seen = _look(dataset, written, expected.normalize)
         results += _vector_results(seen, expected.normalize, severity)
-        results += _collapse(dataset, severity)
+        results += _collapse(dataset, written, severity)
     return results
 
 
@@ -225,24 +225,38 @@ def _vector_results(seen: _Seen, normalize: bool, severity: Severity) -> Iterabl
         )
 
 
-def _collapse(dataset: Any, severity: Severity) -> Iterable[AuditResult]:
-    """Mean cosine of all pairs of a sample of rows that are no duplicates, by kind."""
+def _collapse(dataset: Any, written: list[Any], severity: Severity) -> Iterable[AuditResult]:
+    """Mean cosine of all pairs of a sample of rows that are no duplicates, by kind.
+
+    Judged over the whole candidate and over the written rows alone, since among many good rows a
+    small build of collapsed ones would pass; the worse of the two is the verdict.
+    """
     table = dataset.to_table(columns=["kind", "duplicate_of"], with_row_address=True)
-    rows = pl.DataFrame(table)
+    rows = pl.DataFrame(table).filter(pl.col("duplicate_of").is_null())
+    fresh = pl.col("_rowaddr") // 2**32
+    new = rows.filter(fresh.is_in([fragment.fragment_id for fragment in written]))
     for kind in rows["kind"].unique().drop_nulls().sort():
-        kept = rows.filter((pl.col("kind") == kind) & pl.col("duplicate_of").is_null())
-        yield _collapse_result(dataset, str(kind), kept["_rowaddr"].to_numpy(), severity)
+        samples = {
+            name: part.filter(pl.col("kind") == kind)["_rowaddr"].to_numpy()
+            for name, part in {"kept": rows, "written": new}.items()
+        }
+        yield _collapse_result(dataset, str(kind), samples, severity)
 
 
 def _collapse_result(
-    dataset: Any, kind: str, addresses: np.ndarray, severity: Severity
+    dataset: Any, kind: str, samples: dict[str, np.ndarray], severity: Severity
 ) -> AuditResult:
-    value, says = None, f"only {len(addresses)} kept rows, {COLLAPSE_ROWS} are needed to judge"
-    if len(addresses) >= COLLAPSE_ROWS:
+    rows = len(samples["kept"])
+    value, says = None, f"only {rows} kept rows, {COLLAPSE_ROWS} are needed to judge"
+    for name, addresses in samples.items():
+        if len(addresses) < COLLAPSE_ROWS:
+            continue
         size = min(SAMPLE_ROWS, len(addresses))
         chosen = np.random.default_rng(SEED).choice(addresses, size, replace=False)
-        value = mean_cosine(vectors_at(dataset, chosen))
-        says = f"mean cosine of random pairs is {value:.3f} over {size} rows"
+        cosine = mean_cosine(vectors_at(dataset, chosen))
+        if value is None or cosine > value:
+            value = cosine
+            says = f"mean cosine of random pairs is {value:.3f} over {size} {name} rows"
     return AuditResult(
         name=f"collapse:{kind}",
         value=value,

@@ -8,5 +8,5 @@ from prefect.cache_policies import NO_CACHE
 from tasks.audit.gates import audit_candidate
 
 TASKS = {
-    audit_candidate: task(audit_candidate, name="audit the candidate", cache_policy=NO_CACHE),
+    audit_candidate: task(name="audit the candidate", cache_policy=NO_CACHE)(audit_candidate),
 }

@@ -9,9 +9,6 @@ from tasks.chunk.chunk_part import chunk_part
 
 TASKS = {
     chunk_part: task(
-        chunk_part,
-        name="chunk part",
-        task_run_name="chunk {part.source} {part.digest}",
-        cache_policy=NO_CACHE,
-    ),
+        name="chunk part", task_run_name="chunk {part.source} {part.digest}", cache_policy=NO_CACHE
+    )(chunk_part),
 }

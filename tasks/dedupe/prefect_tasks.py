@@ -8,5 +8,5 @@ from prefect.cache_policies import NO_CACHE
 from tasks.dedupe.exact import mark_exact
 
 TASKS = {
-    mark_exact: task(mark_exact, name="mark exact duplicates", cache_policy=NO_CACHE),
+    mark_exact: task(name="mark exact duplicates", cache_policy=NO_CACHE)(mark_exact),
 }

@@ -12,11 +12,10 @@ RETRIES = 2
 
 TASKS = {
     embed_shard: task(
-        embed_shard,
         name="embed shard",
         task_run_name="embed shard {shard.index}",
         retries=RETRIES,
         retry_delay_seconds=5,
         cache_policy=NO_CACHE,
-    ),
+    )(embed_shard),
 }

@@ -10,12 +10,11 @@ from tasks.ingest.repeats import find_repeats
 from tasks.ingest.survey import survey
 
 TASKS = {
-    survey: task(survey, name="list sources", cache_policy=NO_CACHE),
+    survey: task(name="list sources", cache_policy=NO_CACHE)(survey),
     read_part: task(
-        read_part,
         name="read part",
         task_run_name="read {part.source.name} {part.digest}",
         cache_policy=NO_CACHE,
-    ),
-    find_repeats: task(find_repeats, name="find repeated keys", cache_policy=NO_CACHE),
+    )(read_part),
+    find_repeats: task(name="find repeated keys", cache_policy=NO_CACHE)(find_repeats),
 }

@@ -21,7 +21,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.arrow import CONTENTS, PLAN
-from schemas.identity import digest_bytes, digest_json
 from schemas.refs import ItemsPart, PlanRef
 from tasks.store.items import read_items
 from tasks.store.vectors import vector_index
@@ -108,11 +107,14 @@ def plan_build(
     base: Base,
     vector_key: str,
     store: Store,
+    name: str,
     *,
     overwrite: bool = False,
     rejected: Collection[bytes] = (),
 ) -> PlanRef:
-    """Plan the build and write its two files; `rejected` contents leave the state.
+    """Plan the build and write its two files as `plans/<name>*`: they go when the build ends.
+
+    `rejected` contents leave the state.
 
     Raises `ValueError` when an id stands twice in the items: the stages before must prevent it.
     """
@@ -127,20 +129,9 @@ def plan_build(
     plan = classify(state, base, vector_key)
     contents = missing_contents(plan, vector_index(store, vector_key), overwrite)
     counts = dict(plan["class"].value_counts().iter_rows())
-    digest = digest_json(
-        [
-            sorted(part.digest for part in items),
-            duplicates,
-            base.version,
-            vector_key,
-            overwrite,
-            sorted(content.hex() for content in rejected),
-            digest_bytes(b"".join(contents["content_hash"])).hex(),
-        ]
-    )
     return PlanRef(
-        path=_write(plan, PLAN, store, "plans", digest),
-        contents=_write(contents, CONTENTS, store, "contents", digest),
+        path=_write(plan, PLAN, store, name),
+        contents=_write(contents, CONTENTS, store, f"{name}-contents"),
         classes={name: counts.get(name, 0) for name in CLASSES},
         to_embed=contents.height,
         overwrite=overwrite,
@@ -148,11 +139,17 @@ def plan_build(
     )
 
 
-def _write(frame: pl.DataFrame, schema: pa.Schema, store: Store, folder: str, name: str) -> str:
+def drop_plan(store: Store, name: str) -> None:
+    """Remove the files of a plan: they are of no use to any other build."""
+    for part in (name, f"{name}-contents"):
+        store.path("plans", part).unlink(missing_ok=True)
+
+
+def _write(frame: pl.DataFrame, schema: pa.Schema, store: Store, name: str) -> str:
     table = frame.select(schema.names).to_arrow()
-    with store.create(folder, name) as path:
+    with store.create("plans", name) as path:
         pq.write_table(_cast(table, schema), path, row_group_size=65_536)
-    return str(store.path(folder, name))
+    return str(store.path("plans", name))
 
 
 def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -10,7 +10,7 @@ from tasks.plan.input_hash import input_hash
 from tasks.plan.rejected import reject_items
 
 TASKS = {
-    plan_build: task(plan_build, name="plan", cache_policy=NO_CACHE),
-    input_hash: task(input_hash, name="hash the input", cache_policy=NO_CACHE),
-    reject_items: task(reject_items, name="reject items", cache_policy=NO_CACHE),
+    plan_build: task(name="plan", cache_policy=NO_CACHE)(plan_build),
+    input_hash: task(name="hash the input", cache_policy=NO_CACHE)(input_hash),
+    reject_items: task(name="reject items", cache_policy=NO_CACHE)(reject_items),
 }

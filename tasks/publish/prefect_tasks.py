@@ -13,7 +13,7 @@ from tasks.publish.stage import stage
 from tasks.table.reconcile import reconcile
 
 TASKS = {
-    reconcile: task(reconcile, name="reconcile", cache_policy=NO_CACHE),
-    stage: task(stage, name="stage the candidate", cache_policy=NO_CACHE),
-    publish: task(publish, name="publish", cache_policy=NO_CACHE),
+    reconcile: task(name="reconcile", cache_policy=NO_CACHE)(reconcile),
+    stage: task(name="stage the candidate", cache_policy=NO_CACHE)(stage),
+    publish: task(name="publish", cache_policy=NO_CACHE)(publish),
 }

@@ -10,9 +10,9 @@ from schemas.errors import UsageError
 from schemas.manifest import Manifest
 from schemas.spec import SpaceSpec
 from tasks.query.rejects import COLUMNS
-from tasks.query.releases import find_release, table_ref
+from tasks.query.releases import find_release
 from tasks.table.companions import read_builds, sql_string
-from tasks.table.dataset import try_open
+from tasks.table.dataset import TableRef, try_open
 
 SHOWN = 5
 """Builds named in a message about one that does not exist."""
@@ -30,7 +30,7 @@ def find_build(
         raise UsageError("--release and --build name a build each; give one of the two")
     if release is not None:
         return find_release(spec, release).manifest
-    records = read_builds(table_ref(spec))
+    records = read_builds(TableRef.of(spec))
     if not records:
         raise UsageError(f"space {spec.space!r} at {spec.uri} was never built; run `vecmill build`")
     if build is None:
@@ -50,7 +50,7 @@ def stored_rejects(
     spec: SpaceSpec, build_id: str, reason: str | None = None
 ) -> Iterator[pa.RecordBatch]:
     """The rejects of a build from `<space>__rejects`, batch by batch, perhaps of one reason."""
-    dataset = try_open(table_ref(spec).companion("rejects"))
+    dataset = try_open(TableRef.of(spec).companion("rejects"))
     if dataset is None:
         return
     where = f"build_id = {sql_string(build_id)}"

@@ -8,19 +8,12 @@ from tasks.table.dataset import TableRef
 from tasks.table.releases import Release, list_releases, tagged_release
 
 
-def table_ref(spec: SpaceSpec) -> TableRef:
-    """Where the space's table lies."""
-    options = spec.storage_options
-    pairs = tuple(sorted(options.items())) if isinstance(options, dict) else ()
-    return TableRef(spec.uri, spec.space, pairs)
-
-
 def find_release(spec: SpaceSpec, name: str | None = None) -> Release:
     """The release that `name` (a release or a tag) names, default `publish.tag`.
 
     Raises `UsageError` where there is none, with those that there are.
     """
-    ref = table_ref(spec)
+    ref = TableRef.of(spec)
     wanted = name or spec.publish.tag
     found = tagged_release(ref, wanted)
     if found is not None:

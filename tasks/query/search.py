@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from schemas.errors import UsageError
 from schemas.spec import SpaceSpec
-from tasks.query.releases import find_release, table_ref
+from tasks.query.releases import find_release
+from tasks.table.dataset import TableRef
 from tasks.table.releases import Release
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def search(spec: SpaceSpec, question: Question, release: str | None = None) -> F
 def _open(spec: SpaceSpec, release: Release) -> Any:
     import lancedb
 
-    ref = table_ref(spec)
+    ref = TableRef.of(spec)
     table = lancedb.connect(ref.uri, storage_options=ref.options()).open_table(ref.space)
     table.checkout(release.version)
     return table

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from schemas.errors import UsageError, VecmillError
 from schemas.refs import EmbedderRef
+from schemas.spec import SpaceSpec
 
 STORAGE_VERSION = "2.2"
 """Lance's file format, fixed here: what pylance 13 and lancedb 0.40 call stable."""
@@ -40,6 +41,13 @@ class TableRef:
     uri: str
     space: str
     storage_options: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, spec: SpaceSpec) -> TableRef:
+        """The table of the spec's space."""
+        options = spec.storage_options
+        pairs = tuple(sorted(options.items())) if isinstance(options, dict) else ()
+        return cls(spec.uri, spec.space, pairs)
 
     @property
     def path(self) -> str:

@@ -10,10 +10,9 @@ from tasks.validate.state import validate_state
 
 TASKS = {
     validate_part: task(
-        validate_part,
         name="validate part",
         task_run_name="validate {part.source} {part.digest}",
         cache_policy=NO_CACHE,
-    ),
-    validate_state: task(validate_state, name="validate state", cache_policy=NO_CACHE),
+    )(validate_part),
+    validate_state: task(name="validate state", cache_policy=NO_CACHE)(validate_state),
 }

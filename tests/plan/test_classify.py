@@ -50,7 +50,7 @@ def base_of(*parts: ItemsPart, duplicates: str | None = None, key: str = KEY) ->
 
 def plan_of(store, part, base, **options):
     duplicates = mark_exact([part], options.pop("dedupe", DedupeSpec()), store)
-    return plan_build([part], duplicates, base, options.pop("key", KEY), store, **options)
+    return plan_build([part], duplicates, base, options.pop("key", KEY), store, "plan", **options)
 
 
 def classes(plan) -> dict[str, str]:
@@ -156,7 +156,7 @@ def test_an_id_twice_is_an_error(tmp_path):
     part = made_items(store, {"a": "one"})
     marks = mark_exact([part], DedupeSpec(), store)
     with pytest.raises(ValueError, match=r"ids stand twice in the items, for example .*docs:a"):
-        plan_build([part, part], marks, Base(1, NO_ROWS, None), KEY, store)
+        plan_build([part, part], marks, Base(1, NO_ROWS, None), KEY, store, "plan")
 
 
 def test_shards_cover_the_contents_in_order(tmp_path, monkeypatch):

@@ -6,17 +6,17 @@ import pytest
 
 from schemas.errors import UsageError
 from tasks.query.builds import find_build
-from tasks.query.releases import table_ref
 from tasks.table.companions import append_build
+from tasks.table.dataset import TableRef
 from tasks.table.releases import list_releases
 
 
 @pytest.fixture
 def refused_too(tiny):
     """The tiny space, and a later build that a gate refused."""
-    manifest = list_releases(table_ref(tiny))[0].manifest
+    manifest = list_releases(TableRef.of(tiny))[0].manifest
     changes = {"build_id": "c2f0", "refused_by": ("collapse",), "published": False}
-    append_build(table_ref(tiny), manifest.model_copy(update={**changes, "release": None}))
+    append_build(TableRef.of(tiny), manifest.model_copy(update={**changes, "release": None}))
     return tiny
 
 

@@ -1,0 +1,96 @@
+"""Text and pictures in one space of an open_clip model; and what cannot be in one space."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import lance
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+import flows.demo
+from flows.compose import build_space
+from flows.progress import StageBars
+from flows.runner import PlainRunner
+from schemas.errors import UsageError
+from schemas.load import parse_spec
+
+SCENE_CLIP = Path(flows.demo.__file__).parent / "scene_clip"
+COLOURS = ["red", "green", "blue", "yellow"]
+
+
+def write_sources(folder: Path) -> None:
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    for colour in COLOURS:
+        for shape in ("ellipse", "rectangle"):
+            picture = Image.new("RGB", (96, 64), "white")
+            getattr(ImageDraw.Draw(picture), shape)((30, 15, 60, 45), fill=colour)
+            picture.save(pictures / f"{colour}_{shape}.png")
+    (pictures / "broken.png").write_bytes((pictures / "red_ellipse.png").read_bytes()[:60])
+    lines = [{"key": c, "caption": f"a {c} circle"} for c in COLOURS]
+    (folder / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def spec_in(folder: Path, **embedder: str):
+    return parse_spec(
+        {
+            "space": "mixed",
+            "uri": "./db",
+            "workdir": "./work",
+            "sources": [
+                {"name": "pictures", "kind": "image", "path": "pictures"},
+                {
+                    "name": "captions",
+                    "kind": "text",
+                    "path": "captions.jsonl",
+                    "key": "key",
+                    "text": "caption",
+                },
+            ],
+            "embedder": {"kind": "open-clip", "model": str(SCENE_CLIP), **embedder},
+            "expectations": {"max_reject_share": 0.2},
+        },
+        folder,
+        "spec",
+    )
+
+
+def test_text_and_pictures_share_an_open_clip_space(tmp_path):
+    write_sources(tmp_path)
+    outcome = build_space(spec_in(tmp_path), runner=PlainRunner(StageBars("quiet")))
+    counts = outcome.manifest.counts
+    assert outcome.exit_code == 0
+    assert (counts.records, counts.records_rejected, counts.rows) == (13, 1, 12)
+    assert counts.problems() == []
+    table = lance.dataset(f"{tmp_path}/db/mixed.lance", version="prod").to_table()
+    rows = {row["id"]: row for row in table.to_pylist()}
+    assert set(rows) == {
+        *(f"captions:{c}#0" for c in COLOURS),
+        *(f"pictures:{c}_{s}.png" for c in COLOURS for s in ("ellipse", "rectangle")),
+    }
+    picture, caption = rows["pictures:red_ellipse.png"], rows["captions:red#0"]
+    assert (picture["kind"], picture["text"], picture["chunk"]) == ("image", None, 0)
+    assert picture["thumbnail"].startswith(b"\xff\xd8")
+    assert (caption["kind"], caption["text"], caption["thumbnail"]) == (
+        "text",
+        "a red circle",
+        None,
+    )
+    assert picture["uri"].endswith("pictures/red_ellipse.png")
+    # one space: the caption is nearest to a picture of its colour
+    names = [name for name in rows if name.startswith("pictures:")]
+    pictures = np.array([rows[name]["vector"] for name in names], np.float32)
+    nearest = names[int(np.argmax(pictures @ np.array(caption["vector"], np.float32)))]
+    assert nearest.startswith("pictures:red_")
+
+
+@pytest.mark.parametrize(
+    ("kind", "refused"), [("sentence-transformers", "image"), ("timm", "text")]
+)
+def test_an_embedder_of_one_kind_refuses_the_other(tmp_path, kind, refused):
+    write_sources(tmp_path)
+    with pytest.raises(UsageError, match=rf"{refused}.*open-clip"):
+        build_space(spec_in(tmp_path, kind=kind, model="some/model"))

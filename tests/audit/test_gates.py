@@ -173,6 +173,15 @@ def test_collapse_is_judged_by_kind(table):
     assert table.refused_by() == ["collapse:image"]
 
 
+def test_few_collapsed_rows_are_caught_among_many_good_ones(table):
+    table.add(unit(500))
+    assert table.refused_by() == []
+    table.add(similar(40, 0.1))  # the last build: 40 of 540 rows
+    verdict = table.audit()["collapse:text"]
+    assert not verdict.passed
+    assert "over 40 written rows" in verdict.detail
+
+
 def test_marked_duplicates_do_not_look_like_a_collapse(table):
     table.add(unit(40))
     copies = np.repeat(unit(1, seed=3), 2_000, axis=0)

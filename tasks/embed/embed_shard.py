@@ -99,20 +99,24 @@ def _names(contents: pa.Table, embedder: EmbedderRef) -> tuple[str, str]:
 def _finished(
     store: Store, contents: pa.Table, embedder: EmbedderRef, vectors_name: str, rejects_name: str
 ) -> ShardResult | None:
-    """The result of an earlier run, where its files are whole."""
+    """The result of an earlier run, where its files are whole.
+
+    An item that the embedder could not take stays rejected, since it would fail again; one whose
+    source had changed is tried again: the file may be back.
+    """
     vectors = store.find(vectors_folder(embedder.vector_key), vectors_name)
-    rejects = store.find("rejects", rejects_name)
     embedded = pq.read_metadata(vectors).num_rows if vectors else 0
-    if rejects is None:
-        if embedded < contents.num_rows:
-            return None
-        with RejectsWriter(store, rejects_name) as writer:  # another space's, all of it embedded
+    if embedded == contents.num_rows:
+        with RejectsWriter(store, rejects_name) as writer:  # perhaps another space embedded it
             pass
         return ShardResult(str(vectors), embedded, writer.ref)
-    ref = read_rejects_ref(rejects)
-    if embedded + ref.items != contents.num_rows:
+    rejects = store.find("rejects", rejects_name)
+    if rejects is None:
         return None
-    return ShardResult(str(vectors) if vectors else None, embedded, ref)
+    reasons = pq.read_table(rejects, columns=["reason"]).column("reason").to_pylist()
+    if embedded + len(reasons) != contents.num_rows or Reason.SOURCE_CHANGED in reasons:
+        return None
+    return ShardResult(str(vectors) if vectors else None, embedded, read_rejects_ref(rejects))
 
 
 def _embed_texts(work: Work) -> None:

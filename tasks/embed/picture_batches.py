@@ -42,12 +42,12 @@ class PictureBatch:
 def picture_batches(
     places: pa.Table, rows: np.ndarray, embedder: Embedder, storage_options: Mapping | None
 ) -> Iterator[PictureBatch]:
-    """The pictures at `rows` of `places` (columns content_hash, uri, locator, size), by batch.
+    """The pictures at `places` (columns content_hash, uri, locator), by batch; `rows` number them.
 
     The next batch is made in the background while the caller uses the last one.
     """
     with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor(DECODE_THREADS) as pool:
-        batches = _batches(places.take(rows), rows, embedder, storage_options, pool)
+        batches = _batches(places, rows, embedder, storage_options, pool)
         with closing(batches):
             following = ahead.submit(next, batches, None)
             try:

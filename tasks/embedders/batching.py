@@ -64,8 +64,8 @@ class BatchingEmbedder:
     refuse, with the reason and what to use instead.
     """
 
-    token_budget: int
-    image_batch: int
+    token_budget: int = 1
+    image_batch: int = 1
 
     def __init__(self, ref: EmbedderRef) -> None:
         self.ref = ref
@@ -126,6 +126,9 @@ class BatchingEmbedder:
 
 
 def refuse_empty(texts: Sequence[str]) -> None:
-    """Raise `ValueError` when a text is empty: models give `""` a vector that matches anything."""
+    """Raise `UsageError` when a text is empty: models give `""` a vector that matches anything."""
     if "" in texts:
-        raise ValueError("an empty text has no meaning to embed; reject it before embedding")
+        raise UsageError(
+            "an empty text was given to embed: it would get a vector that means nothing and is "
+            "found by any query; give some words"
+        )

@@ -38,7 +38,7 @@ class Embedder(Protocol):
     def tokenize(self, texts: Sequence[str], *, query: bool = False) -> Tokens:
         """The texts as the model receives them: behind the prompt, cut at the maximum length.
 
-        Raises `ValueError` for an empty text: it would become a vector that means nothing.
+        Raises `UsageError` for an empty text: it would become a vector that means nothing.
         """
         ...
 

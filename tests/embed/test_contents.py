@@ -1,0 +1,48 @@
+"""Reading the items of a shard: any rows, over row groups and files, in the order asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tasks.embed.contents import read_items, read_rows
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=12))
+def test_any_rows_come_back_in_the_order_given(tmp_path: Path, rows: list[int]) -> None:
+    path = str(tmp_path / "ten.parquet")
+    pq.write_table(pa.table({"n": range(10), "other": ["x"] * 10}), path, row_group_size=3)
+
+    table = read_rows(path, np.asarray(rows, np.int64), ["n"])
+    assert table.to_pydict() == {"n": rows}
+
+
+def test_only_the_row_groups_needed_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "ten.parquet"
+    pq.write_table(pa.table({"n": range(10)}), path, row_group_size=2, compression="none")
+    with pq.ParquetFile(path) as file:
+        start = file.metadata.row_group(0).column(0).data_page_offset
+    content = bytearray(path.read_bytes())
+    content[start : start + 16] = b"\xff" * 16  # the first group can no longer be read
+    path.write_bytes(content)
+
+    assert read_rows(str(path), np.array([7, 4]), ["n"]).to_pydict() == {"n": [7, 4]}
+
+
+def test_items_of_several_files_stand_in_the_order_of_the_contents(tmp_path: Path) -> None:
+    paths = [str(tmp_path / f"{name}.parquet") for name in "ab"]
+    for path, name in zip(paths, "ab", strict=True):
+        pq.write_table(pa.table({"text": [f"{name}{i}" for i in range(5)]}), path, row_group_size=2)
+    contents = pa.table(
+        {
+            "part": [paths[1], paths[0], paths[1], paths[0]],
+            "row": pa.array([4, 0, 1, 3], pa.int64()),
+        }
+    )
+    assert read_items(contents, ["text"]).to_pydict() == {"text": ["b4", "a0", "b1", "a3"]}

@@ -7,9 +7,10 @@ Markdown too. Code fences are opaque. A heading stays with what follows it.
 from __future__ import annotations
 
 import re
-import unicodedata
 from bisect import bisect_left
 from dataclasses import dataclass
+
+from tasks.chunk.gaps import last_gap
 
 PARAGRAPH = 7
 """The level of a paragraph; those of sections are 1 to 6, as many as the heading has `#`."""
@@ -97,33 +98,8 @@ def _cut(text: str, block: Block, longest: int) -> list[Block]:
     start = block.start
     level = block.level
     while block.end - start > longest:
-        end = _best_cut(text, start, start + longest)
+        end = last_gap(text, start + longest // 2, start + longest)
         pieces.append(Block(start, end, level, max(start, min(block.body, end))))
         start, level = end, SENTENCE
     pieces.append(Block(start, block.end, level, max(start, block.body)))
     return pieces
-
-
-def _best_cut(text: str, start: int, end: int) -> int:
-    """The last good place to cut in the second half of `text[start:end]`."""
-    middle = start + (end - start) // 2
-    for border in ("\n", "。", ". ", "! ", "? ", "！", "？", " "):
-        place = text.rfind(border, middle, end)
-        if place >= 0:
-            return place + len(border)
-    while end > middle and _continues(text, end):
-        end -= 1
-    return end
-
-
-def _continues(text: str, place: int) -> bool:
-    """Whether the character at `place` belongs to the one before it."""
-    joiner = "\u200d"
-    here = text[place]
-    return (
-        unicodedata.combining(here) != 0
-        or here == joiner
-        or text[place - 1] == joiner
-        or "\ufe00" <= here <= "\ufe0f"
-        or "\U0001f3fb" <= here <= "\U0001f3ff"
-    )

@@ -6,7 +6,7 @@ decides where chunks end; a file of that name is read for its counts and nothing
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -37,6 +37,9 @@ CHUNKER_VERSION = 1
 
 RECORDS_AT_ONCE = 512
 """Records cut together: enough to tokenise in parallel, little enough to hold with their texts."""
+
+SIZE_AT_ONCE = 8_000_000
+"""Characters cut together, which matters where single texts are long: some 100 MB with the chunks."""
 
 _COUNTS = ("records", "items", "truncated")
 
@@ -82,7 +85,7 @@ def items_name(part: RecordsPart, left_out: Sequence[int], rule: ChunkRule) -> s
     """The digest that names the items of a part."""
     libraries = []
     if rule.kind == "text":
-        libraries = [version("semantic-text-splitter"), version("tokenizers")]
+        libraries = [version("tokenizers")]
     return digest_json(
         [
             *("items", RULES_VERSION, CHUNKER_VERSION, libraries),
@@ -130,13 +133,23 @@ def _write(
             records = pa.table(batch)
             if len(gone):
                 records = records.filter(pc.invert(pc.is_in(records["row"], gone)))
-            items = _items(records, rule, schema, rejects, counts)
-            if items.num_rows:
-                writer.write_table(items, row_group_size=ROWS_PER_GROUP)
+            for some in _bounded(records):
+                items = _items(some, rule, schema, rejects, counts)
+                if items.num_rows:
+                    writer.write_table(items, row_group_size=ROWS_PER_GROUP)
             progress.advance(batch.num_rows)
         writer.add_key_value_metadata(
             {f"vecmill.{name}": str(getattr(counts, name)) for name in _COUNTS}
         )
+
+
+def _bounded(records: pa.Table) -> Iterator[pa.Table]:
+    """The records in order, some at a time, so that their texts together are not too long."""
+    bundle = np.cumsum(records["size"].to_numpy()) // SIZE_AT_ONCE
+    starts = [0, *(np.flatnonzero(np.diff(bundle)) + 1).tolist()]
+    for start, end in zip(starts, [*starts[1:], records.num_rows], strict=True):
+        if start < end:
+            yield records.slice(start, end - start)
 
 
 def _items(

@@ -6,14 +6,15 @@ CLIP's own vocabulary, which open_clip carries in code (`OPEN_CLIP`).
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from itertools import accumulate
+from typing import Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from semantic_text_splitter import TextSplitter
+from tasks.chunk.gaps import last_gap
 
 OPEN_CLIP = "open_clip:simple"
 """Names the tokenizer that has no file; its import costs that of open_clip and torch."""
@@ -29,8 +30,8 @@ class Tokens(Protocol):
         """The content tokens of each text: int32 `[n]`."""
         ...
 
-    def splitter(self, limit: int) -> TextSplitter:
-        """A splitter into stretches of at most `limit` tokens, at sentence and word borders."""
+    def cuts(self, text: str, limit: int) -> list[int]:
+        """Where to cut a text into pieces of about `limit` tokens, between words where it can."""
         ...
 
 
@@ -43,7 +44,6 @@ class FileTokens:
         self._tokenizer = Tokenizer.from_file(path)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._splitters: dict[int, TextSplitter] = {}
 
     def counts(self, texts: Sequence[str]) -> np.ndarray:
         """See `Tokens.counts`."""
@@ -54,13 +54,21 @@ class FileTokens:
         ]
         return np.array(found, np.int32)
 
-    def splitter(self, limit: int) -> TextSplitter:
-        """See `Tokens.splitter`."""
-        from semantic_text_splitter import TextSplitter
-
-        if limit not in self._splitters:
-            self._splitters[limit] = TextSplitter.from_huggingface_tokenizer(self._tokenizer, limit)
-        return self._splitters[limit]
+    def cuts(self, text: str, limit: int) -> list[int]:
+        """See `Tokens.cuts`. The text is tokenised once: tokens know where they begin."""
+        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        begins = list(accumulate((begin for begin, _ in offsets), max))
+        places = [0]
+        at = 0
+        while len(begins) - at > limit:
+            place = last_gap(text, begins[at + limit // 2], begins[at + limit])
+            if place <= places[-1]:  # one code point of more tokens than the limit
+                place = next((b for b in begins[at + limit :] if b > places[-1]), len(text))
+            places.append(place)
+            at = bisect_left(begins, place)
+            if at == len(begins) or begins[at] > place:
+                at -= 1  # a token that began with the blank before
+        return [place for place in places if place < len(text)]
 
 
 class CallableTokens:
@@ -73,11 +81,9 @@ class CallableTokens:
         """See `Tokens.counts`."""
         return np.array([len(self._encode(text)) for text in texts], np.int32)
 
-    def splitter(self, limit: int) -> TextSplitter:
-        """See `Tokens.splitter`."""
-        from semantic_text_splitter import TextSplitter
-
-        return TextSplitter.from_callback(lambda text: len(self._encode(text)), limit)
+    def cuts(self, text: str, limit: int) -> list[int]:
+        """See `Tokens.cuts`. Such tokens do not know where they begin: one piece, cut by trial."""
+        return [0]
 
 
 @lru_cache(4)

@@ -137,6 +137,19 @@ def test_the_rule_names_the_file_but_its_place_does_not(write_texts, rule, store
     assert chunk_part(part, (), replace(rule, tokenizer=str(moved)), store).digest == name
 
 
+def test_long_texts_are_cut_some_at_a_time_with_the_same_result(
+    write_texts, rule, store, tmp_path, monkeypatch
+):
+    from tasks.store.workdir import Store
+
+    part = write_texts([f"word {n} " * n for n in range(1, 40)])
+    together = pq.read_table(chunk_part(part, (), rule, store).path)
+    monkeypatch.setattr("tasks.chunk.chunk_part.SIZE_AT_ONCE", 300)
+    apart = chunk_part(part, (), rule, Store(str(tmp_path / "other")))
+    assert pq.read_table(apart.path) == together
+    assert apart.records == 39
+
+
 def test_a_part_without_records_gives_an_empty_file(write_texts, rule, store):
     items = chunk_part(write_texts([]), (), rule, store)
     assert pq.read_table(items.path).num_rows == 0

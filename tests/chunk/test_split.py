@@ -221,7 +221,7 @@ def any_tokens(request, tokens, tmp_path_factory):
 @settings(max_examples=80, deadline=None)
 @given(
     texts=st.lists(st.lists(ALPHABET, max_size=120).map("".join), min_size=1, max_size=3),
-    limit=st.integers(8, 40),
+    limit=st.integers(20, 48),
     overlap=st.integers(0, 4),
 )
 def test_any_text_is_covered_within_the_limit(any_tokens, texts, limit, overlap):
@@ -251,6 +251,12 @@ def test_any_function_from_text_to_tokens_will_do():
         "four five six.",
         "seven",
     ]
+
+
+def test_cutting_by_trial_always_ends():
+    letters = CallableTokens(list)
+    assert chunks("一。一。一。一。", letters, 3) == ["一。", "一。", "一。", "一。"]
+    assert chunks("一一一。", letters, 3) == ["一一一", "。"]
 
 
 def test_chunks_beyond_the_models_own_window_are_cut_again(tokens):

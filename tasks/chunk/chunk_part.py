@@ -39,7 +39,7 @@ RECORDS_AT_ONCE = 512
 """Records cut together: enough to tokenise in parallel, little enough to hold with their texts."""
 
 SIZE_AT_ONCE = 8_000_000
-"""Characters cut together, which matters where single texts are long: some 100 MB with the chunks."""
+"""Characters cut together, which matters where texts are long: some 100 MB with the chunks."""
 
 _COUNTS = ("records", "items", "truncated")
 
@@ -133,7 +133,7 @@ def _write(
             records = pa.table(batch)
             if len(gone):
                 records = records.filter(pc.invert(pc.is_in(records["row"], gone)))
-            for some in _bounded(records):
+            for some in _bounded(records) if rule.kind == "text" else [records]:
                 items = _items(some, rule, schema, rejects, counts)
                 if items.num_rows:
                     writer.write_table(items, row_group_size=ROWS_PER_GROUP)

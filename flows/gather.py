@@ -87,7 +87,7 @@ def gather(
     from tasks.validate.state import validate_state
     from tasks.validate.suite import load_suite
 
-    suite = load_suite(spec)
+    suite = load_suite(spec, store)
     found = runner.run("ingest", survey, spec, known)
     specs = [part for listing in found.listings for part in listing.parts]
     parts = runner.map("ingest", read_part, [(part, store) for part in specs], workers=workers)

@@ -38,8 +38,23 @@ def load(ref: EmbedderRef) -> Embedder:
     with _lock:
         key = (ref.kind, ref.vector_key)
         if key not in _loaded:
-            _loaded[key] = _loader(ref.kind)(_verified(ref))
+            _loaded[key] = _built(_verified(ref))
         return _loaded[key]
+
+
+def _built(ref: EmbedderRef) -> Embedder:
+    loader = _loader(ref.kind)
+    try:
+        return loader(ref)
+    except (VecmillError, MemoryError):
+        raise
+    except Exception as error:
+        message = " ".join(str(error).split())
+        raise VecmillError(
+            f"embedder {ref.model!r} in {ref.folder} could not be loaded by {ref.kind}: "
+            f"{type(error).__name__}: {message} Load it with the library itself to see more, or "
+            f"fetch the model again"
+        ) from error
 
 
 def _loader(kind: str) -> Callable[[EmbedderRef], Embedder]:

@@ -43,7 +43,7 @@ def resolve(spec: EmbedderSpec, kinds: Collection[str]) -> EmbedderRef:
     engine = _choice("engine", ENGINES, spec.engine)
     precision = _choice("precision", PRECISIONS, spec.precision)
     folder = locate(_model_name(spec), spec.revision)
-    description = DESCRIBE[spec.kind](folder, spec)
+    description = _described(folder, spec)
     for kind in sorted(set(kinds) - description.kinds):
         raise UsageError(
             f"embedder.kind {spec.kind}: {spec.model!r} embeds "
@@ -70,6 +70,16 @@ def resolve(spec: EmbedderSpec, kinds: Collection[str]) -> EmbedderRef:
         hub_id=folder.hub_id if _plain(spec, description) else None,
         config={"spec": spec.model_dump(), "max_length": description.max_length},
     )
+
+
+def _described(folder: ModelFolder, spec: EmbedderSpec) -> Description:
+    try:
+        return DESCRIBE[spec.kind](folder, spec)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration) as error:
+        raise UsageError(
+            f"embedder.model: the files in {folder.path} do not fit together as a model of kind "
+            f"{spec.kind} ({type(error).__name__}: {error}). Is the folder whole? Fetch it again"
+        ) from error
 
 
 def _model_name(spec: EmbedderSpec) -> str:

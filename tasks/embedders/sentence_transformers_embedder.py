@@ -9,14 +9,15 @@ get the same tokens, so that the vectors are the same (a test compares them).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils import logging as transformers_logging
 
 from schemas.errors import UsageError
 from schemas.refs import EmbedderRef
@@ -25,6 +26,9 @@ from tasks.embedders.description import UNBOUNDED
 from tasks.embedders.tokens import Tokens
 from tasks.embedders.torch_device import device, finish, token_budget
 
+STATIC_TOKEN_BUDGET = 65_536
+"""A lookup and a mean, without padding: small batches would only cost calls."""
+
 PADDED = frozenset({"input_ids", "attention_mask", "token_type_ids"})
 """What a text transformer's tokenizer gives the model, and this module makes from flat tokens."""
 
@@ -32,17 +36,29 @@ PADDED = frozenset({"input_ids", "attention_mask", "token_type_ids"})
 def load_sentence_transformers(ref: EmbedderRef) -> BatchingEmbedder:
     """Build the model of `ref` from its folder: safetensors only, no code of the model's own."""
     where = device()
-    disable_progress_bar()  # of loading weights: stderr belongs to the build's own progress
-    model = SentenceTransformer(
-        ref.folder,
-        device=str(where),
-        trust_remote_code=False,
-        local_files_only=True,
-        model_kwargs={"use_safetensors": True, "dtype": torch.float32},
-    )
+    with _quiet():
+        model = SentenceTransformer(
+            ref.folder,
+            device=str(where),
+            trust_remote_code=False,
+            local_files_only=True,
+            model_kwargs={"use_safetensors": True, "dtype": torch.float32},
+        )
     model.eval().float()
     kind = StaticText if math.isinf(model.max_seq_length or 0) else TransformerText
     return kind(ref, model, where)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bar and load report: what matters in it is checked here."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
 
 
 class _SentenceTransformersText(BatchingEmbedder):
@@ -84,6 +100,7 @@ class TransformerText(_SentenceTransformersText):
 
     def __init__(self, ref: EmbedderRef, model: SentenceTransformer, where: torch.device) -> None:
         super().__init__(ref, model, where)
+        self._refuse_missing_weights()
         if ref.precision == "bf16":
             model[0].to(torch.bfloat16)
             model[0].register_forward_hook(_pool_in_fp32)
@@ -132,11 +149,35 @@ class TransformerText(_SentenceTransformersText):
             features["token_type_ids"] = np.zeros_like(ids)
         return features
 
+    def _refuse_missing_weights(self) -> None:
+        """Raise where the file lacks a weight that counts: transformers would draw it at random.
+
+        It marks the parameters that it has loaded. A pooler is missing from many models and takes
+        no part in what comes out of the last layer.
+        """
+        inner = self.model[0].model
+        missing = [
+            name
+            for name, parameter in inner.named_parameters()
+            if not getattr(parameter, "_is_hf_initialized", False)
+            and not name.startswith("pooler.")
+        ]
+        if missing:
+            raise UsageError(
+                f"embedder.model {self.ref.model!r}: its weights file lacks {len(missing)} tensors "
+                f"of its architecture, among them {missing[0]!r}: fetch the model again"
+            )
+
     def _extra_features(self, prompt: str) -> dict[str, Any]:
         """What the library's own preprocessing gives for one text, to fill in the tokens."""
         features = dict(self.model.preprocess(["a"], prompt=prompt or None))
         tensors = {name for name, value in features.items() if isinstance(value, torch.Tensor)}
         types = features.get("token_type_ids")
+        if features.get("modality", "text") != "text":
+            raise UsageError(
+                f"embedder.model {self.ref.model!r} wraps its texts in a chat template, which "
+                f"vecmill does not make; choose another model"
+            )
         if tensors - PADDED or (types is not None and bool(types.any())):
             raise UsageError(
                 f"embedder.model {self.ref.model!r} wants more than its tokens "
@@ -148,6 +189,10 @@ class TransformerText(_SentenceTransformersText):
 
 class StaticText(_SentenceTransformersText):
     """A static embedding: the mean of the tokens' vectors."""
+
+    def __init__(self, ref: EmbedderRef, model: SentenceTransformer, where: torch.device) -> None:
+        super().__init__(ref, model, where)
+        self.token_budget = STATIC_TOKEN_BUDGET
 
     def tokenize(self, texts: Sequence[str], *, query: bool = False) -> Tokens:
         """The texts behind their prompt; no special tokens, nothing cut."""

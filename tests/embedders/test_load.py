@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import VecmillError
+from schemas.errors import UsageError, VecmillError
 from schemas.refs import EmbedderRef
 from schemas.spec import EmbedderSpec
 from tasks.embedders import load as loading
@@ -47,6 +47,28 @@ def test_files_that_changed_since_they_were_resolved_are_refused(
 
     with pytest.raises(VecmillError, match=rf"{ref.fingerprint} was expected.*Start the build"):
         load(ref)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "refused"),
+    [("encoder.layer.1.output.dense.weight", True), ("pooler.dense.weight", False)],
+)
+def test_a_weight_that_is_missing_is_not_drawn_at_random(
+    tiny_sentences: Path, copy_of: Callable[..., Path], tensor: str, refused: bool
+) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    copy = copy_of(tiny_sentences)
+    weights = load_file(copy / "model.safetensors")
+    del weights[tensor]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    ref = resolve(EmbedderSpec(kind="sentence-transformers", model=str(copy)), {"text"})
+
+    if refused:
+        with pytest.raises(UsageError, match=rf"lacks 1 tensors.*{tensor}.*fetch the model"):
+            load(ref)
+    else:
+        assert load(ref).embed_texts(["the cat"]).shape == (1, 8)
 
 
 def test_a_reference_from_another_machine_finds_the_model_in_this_ones_cache(

@@ -184,6 +184,16 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, kind: str, messag
         resolved(tmp_path, kind)
 
 
+def test_a_folder_whose_files_do_not_fit_is_refused(
+    tiny_sentences: Path, copy_of: Callable[..., Path]
+) -> None:
+    copy = copy_of(tiny_sentences)
+    (copy / "2_Dense/config.json").write_text("{}")
+
+    with pytest.raises(UsageError, match=r"do not fit together.*'out_features'.*Fetch it again"):
+        resolved(copy)
+
+
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=rf"'{tmp_path}/gone' is neither a folder"):
         resolved(tmp_path / "gone")

@@ -9,7 +9,6 @@ found. The rejects are written first, so the vectors' existence says that both a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -29,6 +28,7 @@ from tasks.embed.isolate import Isolation
 from tasks.embedders.batching import batch_rows
 from tasks.embedders.load import load
 from tasks.embedders.protocol import Embedder
+from tasks.store.opening import resolve_options
 from tasks.store.vectors import vectors_folder
 from tasks.store.workdir import ROWS_PER_GROUP, RejectsWriter, Store, read_rejects_ref
 
@@ -58,14 +58,15 @@ def embed_shard(
     shard: Shard,
     embedder: EmbedderRef,
     store: Store,
-    storage_options: Mapping[str, object] | None = None,
+    storage_options: tuple[tuple[str, str], ...] = (),
     progress: Progress = SILENT,
 ) -> ShardResult:
     """Embed the shard's contents, or find that it was done.
 
-    `storage_options` are values, for sources on object stores. An item whose source changed since
-    it was planned, or that the embedder cannot embed, is a reject; raises `VecmillError` when the
-    embedder fails on everything.
+    `storage_options` are (option, environment variable) pairs, for sources on object stores: the
+    values are read here, so that none travels through a task's parameters. An item whose source
+    changed since it was planned, or that the embedder cannot embed, is a reject; raises
+    `VecmillError` when the embedder fails on everything.
     """
     contents = read_contents(shard)
     vectors_name, rejects_name = _names(contents, embedder)
@@ -154,7 +155,7 @@ def _as_planned(work: Work, rows: np.ndarray, texts: list[str]) -> np.ndarray:
     return same
 
 
-def _embed_images(work: Work, storage_options: Mapping[str, object] | None) -> None:
+def _embed_images(work: Work, storage_options: tuple[tuple[str, str], ...]) -> None:
     rows = work.rows("image")
     if not len(rows):
         return
@@ -162,7 +163,8 @@ def _embed_images(work: Work, storage_options: Mapping[str, object] | None) -> N
 
     items = read_items(work.contents.take(rows), ["uri", "locator"])
     items = items.append_column("content_hash", work.contents.column("content_hash").take(rows))
-    for batch in picture_batches(items, rows, work.embedder, storage_options):
+    options = resolve_options(storage_options)
+    for batch in picture_batches(items, rows, work.embedder, options):
         if batch.pixels is not None:
             pixels, here = batch.pixels, batch.rows
 

@@ -9,11 +9,12 @@ Reading and decoding run in threads while the model computes. Only prepared pixe
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -40,11 +41,12 @@ class PictureBatch:
 
 
 def picture_batches(
-    places: pa.Table, rows: np.ndarray, embedder: Embedder, storage_options: Mapping | None
+    places: pa.Table, rows: np.ndarray, embedder: Embedder, storage_options: dict[str, Any]
 ) -> Iterator[PictureBatch]:
     """The pictures at `places` (columns content_hash, uri, locator), by batch; `rows` number them.
 
-    The next batch is made in the background while the caller uses the last one.
+    `storage_options` are values. The next batch is made in the background while the caller uses the
+    last one.
     """
     with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor(DECODE_THREADS) as pool:
         batches = _batches(places, rows, embedder, storage_options, pool)
@@ -62,13 +64,11 @@ def _batches(
     places: pa.Table,
     rows: np.ndarray,
     embedder: Embedder,
-    storage_options: Mapping | None,
+    storage_options: dict[str, Any],
     pool: ThreadPoolExecutor,
 ) -> Generator[PictureBatch, None, None]:
     uris = places.column("uri").to_pylist()
-    contents = read_images(
-        uris, places.column("locator").to_pylist(), dict(storage_options or {}) or None
-    )
+    contents = read_images(uris, places.column("locator").to_pylist(), storage_options)
     planned = zip(places.column("content_hash").to_pylist(), uris, contents, strict=True)
     for start in range(0, len(rows), embedder.image_batch):
         batch = rows[start : start + embedder.image_batch]

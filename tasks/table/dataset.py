@@ -7,7 +7,6 @@ The dataset at `<uri>/<space>.lance` is what `lancedb.connect(uri).open_table(sp
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from schemas.errors import UsageError, VecmillError
+from schemas.errors import VecmillError
 from schemas.refs import EmbedderRef
 from schemas.spec import SpaceSpec
+from tasks.store.opening import resolve_options
 
 STORAGE_VERSION = "2.2"
 """Lance's file format, fixed here: what pylance 13 and lancedb 0.40 call stable."""
@@ -65,13 +65,7 @@ class TableRef:
 
     def options(self) -> dict[str, str] | None:
         """The storage options with their values; raises `UsageError` for an unset variable."""
-        missing = [name for _, name in self.storage_options if name not in os.environ]
-        if missing:
-            raise UsageError(
-                f"storage_options: environment variable {missing[0]!r} is not set; "
-                f"it should hold a storage option of {self.uri}: export it and run again"
-            )
-        return {option: os.environ[name] for option, name in self.storage_options} or None
+        return resolve_options(self.storage_options) or None
 
 
 def try_open(ref: TableRef, version: int | str | None = None) -> Any | None:

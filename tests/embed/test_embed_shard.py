@@ -284,3 +284,26 @@ def test_real_text_through_a_real_model(minilm: str, store: Store, shard_of: Sha
     made = np.stack(list(vectors(result).values()))
     np.testing.assert_allclose(made, load(ref).embed_texts(texts), atol=1e-6)
     assert made[0] @ made[2] > 0.6 > 0.2 > made[0] @ made[1]
+
+
+def test_storage_options_are_read_where_pictures_are_opened(
+    fake: Any,
+    ref: EmbedderRef,
+    store: Store,
+    shard_of: ShardOf,
+    tmp_path: Path,
+    picture: Callable[..., bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "a.png").write_bytes(picture("blue"))
+    given = []
+
+    def seen(uris: list[str], locators: list[str | None], options: dict[str, Any]) -> Any:
+        given.append(options)
+        return iter([Path(uri).read_bytes() for uri in uris])
+
+    monkeypatch.setattr("tasks.embed.picture_batches.read_images", seen)
+    monkeypatch.setenv("MY_SECRET", "hush")
+    pairs = (("aws_secret_access_key", "MY_SECRET"),)
+    assert embed_shard(shard_of([tmp_path / "a.png"]), ref, store, pairs).embedded == 1
+    assert given == [{"aws_secret_access_key": "hush"}]

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from tasks.embed.contents import read_items, read_rows
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None
+)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=12))
 def test_any_rows_come_back_in_the_order_given(tmp_path: Path, rows: list[int]) -> None:
     path = str(tmp_path / "ten.parquet")

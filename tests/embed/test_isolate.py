@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.embed.isolate import Isolation
@@ -14,6 +14,7 @@ def isolation(size: int) -> Isolation:
     return Isolation(np.zeros((size, 2), np.float32), probe=lambda: None)
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 31)))
 def test_exactly_the_bad_rows_are_found(bad: set[int]) -> None:
     found = isolation(32)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.embedders.batching import batch_rows, halving
 from tasks.embedders.tokens import Tokens
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 300), max_size=60), st.integers(1, 600))
 def test_batches_hold_every_row_once_and_keep_to_the_budget(
     lengths: list[int], budget: int
@@ -27,6 +28,7 @@ def test_the_longest_come_first_so_that_memory_fails_at_once() -> None:
     assert [b.tolist() for b in batch_rows(np.array([1, 9, 2, 8]), 10)] == [[1], [3], [2, 0]]
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(1, 99), max_size=6), min_size=1, max_size=6), st.booleans())
 def test_padding_puts_every_text_beside_its_padding(lists: list[list[int]], left: bool) -> None:
     width = max(map(len, lists))
@@ -39,6 +41,7 @@ def test_padding_puts_every_text_beside_its_padding(lists: list[list[int]], left
         assert mask == [int(value != -1) for value in line]
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(1, 99), max_size=6), min_size=1, max_size=6))
 def test_ragged_texts_follow_each_other(lists: list[list[int]]) -> None:
     rows = np.arange(len(lists))[::-1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
+import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from difflib import get_close_matches
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from flows.complaints import interrupted, known, unexpected
 from schemas.errors import UsageError, VecmillError
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ BUILD_CODES = (
 
 INTERRUPTED = 130
 """What typer makes of Ctrl-C; here it is 1 and a message."""
+
+LOADED = time.perf_counter()
+"""When the process had read this file: what it imports from here on is start up of a build."""
 
 
 class Commands(TyperGroup):
@@ -166,6 +170,7 @@ def init(
 
 @app.command(epilog=BUILD_CODES)
 def build(
+    context: typer.Context,
     spec: Spec,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and write nothing.")
@@ -198,7 +203,7 @@ def build(
     loaded = load_spec(spec)
     overrides = BuildOverrides(yes=yes, dry_run=dry_run, max_workers=max_workers)
     with redirect_stdout(sys.stderr):  # whatever a library prints is no answer
-        outcome = _run_build(spec, loaded, overrides, quiet)
+        outcome = _run_build(spec, loaded, overrides, quiet, context.obj)
     if json:
         print_json(outcome.manifest.model_dump(mode="json", by_alias=True))
         say(outcome.message)
@@ -209,7 +214,9 @@ def build(
     raise typer.Exit(outcome.exit_code)
 
 
-def _run_build(path: Path, spec: SpaceSpec, overrides: BuildOverrides, quiet: bool) -> Outcome:
+def _run_build(
+    path: Path, spec: SpaceSpec, overrides: BuildOverrides, quiet: bool, begun: float
+) -> Outcome:
     """The build as a flow of the configured Prefect server, or plainly where there is none."""
     from flows.progress import StageBars
     from flows.server import configured_server
@@ -221,7 +228,8 @@ def _run_build(path: Path, spec: SpaceSpec, overrides: BuildOverrides, quiet: bo
     from flows.compose import build_space
     from flows.runner import PlainRunner
 
-    return build_space(spec, overrides, PlainRunner(StageBars("quiet" if quiet else "auto")))
+    runner = PlainRunner(StageBars("quiet" if quiet else "auto"))
+    return build_space(spec, overrides, runner, begun=begun)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -370,57 +378,38 @@ def report(
         webbrowser.open(path.as_uri())
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; what went wrong is one message on stderr."""
+def run(arguments: Sequence[str], begun: float | None = None) -> int:
+    """Run one command and return its exit code; what went wrong is one message on stderr.
+
+    `begun` is `time.perf_counter()` when the command began; null: now.
+    """
     command = typer.main.get_command(app)
+    words = list(arguments)
     try:
-        code = command.main(list(arguments), prog_name="vecmill", standalone_mode=False)
+        code = command.main(
+            words,
+            prog_name="vecmill",
+            standalone_mode=False,
+            obj=time.perf_counter() if begun is None else begun,
+        )
     except VecmillError as error:
-        _complain(str(error))
-        return error.exit_code
+        return known(error)
     except (typer.Abort, KeyboardInterrupt):
-        return _interrupted()
+        return interrupted()
     except BrokenPipeError:
         # The reader of stdout has gone (`| head`): nothing is wrong, and nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001 - the last place where an error can be explained
-        return _unexpected(error)
+        return unexpected(error)
     if code == INTERRUPTED:
-        return _interrupted()
+        return interrupted()
     return code if isinstance(code, int) else 0
-
-
-def _complain(text: str) -> None:
-    typer.echo(f"vecmill: {text}", err=True)
-
-
-def _interrupted() -> int:
-    _complain("interrupted. Finished work is kept: run the same command again to go on")
-    return 1
-
-
-def _unexpected(error: Exception) -> int:
-    """Usage errors of typer are 2; anything else is 1, with its stage and the next step."""
-    show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
-    if show is not None and isinstance(code, int):
-        show()
-        return code
-    notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
-    if os.environ.get("VECMILL_DEBUG"):
-        traceback.print_exception(error)
-    _complain(
-        f"{type(error).__name__}: {error}{notes}\n"
-        "  This was not expected. Finished work is kept, and nothing half-done is published: run "
-        "the same\n  command again; `vecmill --debug …` shows the traceback, which a report of "
-        "the error needs"
-    )
-    return 1
 
 
 def main() -> NoReturn:
     """The console script `vecmill`."""
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:], begun=LOADED))
 
 
 if __name__ == "__main__":

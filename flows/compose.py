@@ -28,11 +28,13 @@ from flows.runner import PlainRunner, Runner
 from flows.standing import Held, Standing, find_standing, hold_base, wanted_schema
 from schemas.errors import SourceError, VecmillError
 from schemas.manifest import AuditResult, Manifest
+from schemas.refs import PlanRef
 from schemas.spec import BuildOverrides, SpaceSpec
 from tasks.audit.gates import Expected, audit_candidate
 from tasks.plan.input_hash import input_hash
 from tasks.publish.publish import publish
 from tasks.publish.stage import Candidate, discard, stage
+from tasks.table.companions import append_build, append_rejects, drop_rejects
 from tasks.table.transaction import ConflictError
 
 ATTEMPTS = 20
@@ -44,28 +46,33 @@ def build_space(
     overrides: BuildOverrides | None = None,
     runner: Runner | None = None,
     build_id: str | None = None,
+    begun: float | None = None,
 ) -> Outcome:
     """Bring the space up to date and publish it.
 
-    Returns the outcome of a build that published, had nothing to do, was a dry run, or was
+    `begun` is `time.perf_counter()` when the command began, where its imports are to count as start
+    up. Returns the outcome of a build that published, had nothing to do, was a dry run, or was
     refused. Raises `UsageError` for what no build of this spec could do, other `VecmillError` for
     what went wrong; nothing is published then.
     """
     runner = runner or PlainRunner(StageBars())
-    with open_job(spec, overrides or BuildOverrides(), runner, build_id) as job:
+    with open_job(spec, overrides or BuildOverrides(), runner, build_id, begun) as job:
+        embedded = 0
         for _ in range(ATTEMPTS):
-            try:
-                return _attempt(job)
-            except ConflictError:
-                continue
+            outcome = _attempt(job, embedded)
+            if isinstance(outcome, Outcome):
+                return outcome
+            embedded = outcome
     raise VecmillError(
         f"space {spec.space!r}: {ATTEMPTS} other builds published before this one could; "
         "nothing was published; see what builds it so often, and run again"
     )
 
 
-def _attempt(job: Job) -> Outcome:
+def _attempt(job: Job, embedded: int) -> Outcome | int:
+    """The outcome; or, where another build was first, how many contents are embedded by now."""
     standing = find_standing(job)
+    made = Made(embedded=embedded)
     try:
         state = gather(
             job.spec, standing.embedder, standing.columns, job.store, job.runner, job.workers
@@ -73,23 +80,34 @@ def _attempt(job: Job) -> Outcome:
     except SourceError as error:
         if standing.release is None:
             raise
-        return _refused(job, standing, Made(), (f"source:{error.source}",), str(error))
+        return _refused(job, standing, made, (f"source:{error.source}",), str(error))
 
-    made = Made(state, tuple(shrink_verdicts(job.spec, state, standing)))
+    made = replace(made, state=state)
     if made.refusing:
         return _refused_by_gates(job, standing, _hashed(job, standing, made))
 
     schema = wanted_schema(job, standing, state.columns)
     with hold_base(job, standing, schema) as held:
+        if held.ahead and standing.hold is None:
+            return embedded  # another build published since we looked
         made = plan_rows(job, standing, made, held)
+        made = replace(made, verdicts=tuple(shrink_verdicts(job.spec, state, standing)))
+        if made.refusing:
+            return _refused_by_gates(job, standing, _hashed(job, standing, made))
+        if not job.overrides.yes and (why := needs_yes(made)):
+            return _refused(job, standing, _hashed(job, standing, made), ("yes",), why)
         if job.overrides.dry_run:
             return _planned(job, standing, made)
-        if not job.overrides.yes and (why := needs_yes(made, held)):
-            return _refused(job, standing, _hashed(job, standing, made), ("yes",), why)
         made = _hashed(job, standing, embed_rows(job, standing, made, held))
-        if not made.changes:
+        if not made.changes and not held.ahead:
             return _unchanged(job, standing, made)
-        return _stage_and_publish(job, standing, made, held, schema)
+        if not made.changes:
+            return _held(job, standing, made)
+        try:
+            return _stage_and_publish(job, standing, made, held, schema)
+        except ConflictError:
+            drop_rejects(job.table, job.build_id)
+            return made.embedded
 
 
 def _hashed(job: Job, standing: Standing, made: Made) -> Made:
@@ -117,8 +135,9 @@ def _stage_and_publish(
         if made.refusing:
             return _refused_by_gates(job, standing, made)
         if standing.hold is not None:
-            why = f"the space is held: {standing.hold.reason} ({standing.hold.who})"
-            return _refused(job, standing, made, ("hold",), why)
+            return _held(job, standing, made)
+        # Before the commit: of a build that is killed right after it, no reject is lost.
+        run("publish", append_rejects, job.table, job.build_id, made.rejects)
         manifest = draft(job, standing, made)
         release = run("publish", publish, candidate, manifest)
         committed = True
@@ -128,7 +147,7 @@ def _stage_and_publish(
     manifest = finished(
         job, manifest, release=release.name, version=release.version, published=True
     )
-    record_build(job, manifest, made.rejects)
+    run("publish", append_build, job.table, manifest)
     report = write_build_report(job, manifest, made.rejects, release.version)
     counts = manifest.counts
     message = (
@@ -155,17 +174,22 @@ def _audit(
 
 def _planned(job: Job, standing: Standing, made: Made) -> Outcome:
     """The outcome of a dry run: what a build would do, and about how long embedding takes."""
-    plan = made.plan
-    assert plan is not None
+    assert made.plan is not None
+    if standing.hold is not None and made.changes:
+        return _held(job, standing, made)
+    message = f"{_plan_in_words(job, made.plan)}. Nothing was written"
+    return Outcome(finished(job, draft(job, standing, made)), PUBLISHED, message)
+
+
+def _plan_in_words(job: Job, plan: PlanRef) -> str:
     rate = embedding_rate(job)
     about = f", about {plan.to_embed / rate:,.0f} s at the last build's rate" if rate else ""
     classes = ", ".join(f"{n:,} {name.replace('_', '-')}" for name, n in plan.classes.items())
     rewrite = "; the table's columns change: every row is rewritten" if plan.overwrite else ""
-    message = (
+    return (
         f"plan for {job.spec.space!r}: {classes}; {plan.to_embed:,} contents to embed{about}"
-        f"{rewrite}. Nothing was written"
+        f"{rewrite}"
     )
-    return Outcome(finished(job, draft(job, standing, made)), PUBLISHED, message)
 
 
 def _unchanged(job: Job, standing: Standing, made: Made) -> Outcome:
@@ -175,9 +199,20 @@ def _unchanged(job: Job, standing: Standing, made: Made) -> Outcome:
         message = f"space {job.spec.space!r} has no rows and no release: nothing to publish"
         return Outcome(finished(job, manifest), PUBLISHED, message)
     manifest = finished(job, manifest, release=release.name, version=release.version)
-    record_inputs(job, manifest, made.rejects)
-    message = f"{job.spec.space!r} is up to date: {release.name} stands, nothing was written"
+    wrote = record_inputs(job, manifest, made.rejects)
+    what = "its rejects were recorded, no row changed" if wrote else "nothing was written"
+    message = f"{job.spec.space!r} is up to date: {release.name} stands, {what}"
     return Outcome(manifest, PUBLISHED, message)
+
+
+def _held(job: Job, standing: Standing, made: Made) -> Outcome:
+    hold = standing.hold
+    assert hold is not None
+    why = (
+        f"the space is held: {hold.reason} ({hold.who}, {hold.at:%Y-%m-%d %H:%M}); when the hold "
+        "is released, build again"
+    )
+    return _refused(job, standing, made, ("hold",), why)
 
 
 def _refused_by_gates(job: Job, standing: Standing, made: Made) -> Outcome:
@@ -191,12 +226,14 @@ def _refused(job: Job, standing: Standing, made: Made, names: tuple[str, ...], w
     A dry run says that a build would be refused, and records nothing.
     """
     manifest = finished(job, draft(job, standing, made), refused_by=names)
-    stands = f"{standing.release.name} stands" if standing.release else "there is no release yet"
-    message = f"refused by {', '.join(names)}: {why}. Nothing was published; {stands}"
     # DESIGN: without a release to protect, these two are a wrong request rather than a refusal
     code = WRONG if standing.release is None and names in (("hold",), ("yes",)) else REFUSED
+    stands = f"{standing.release.name} stands" if standing.release else "there is no release yet"
     if job.overrides.dry_run:
-        return Outcome(manifest, code, message)
+        plan = f"{_plan_in_words(job, made.plan)}. " if made.plan else ""
+        message = f"{plan}A build would be refused by {', '.join(names)}: {why}. "
+        return Outcome(manifest, code, f"{message}Nothing was written; {stands}")
     record_build(job, manifest, made.rejects)
     report = write_build_report(job, manifest, made.rejects, made.candidate)
+    message = f"refused by {', '.join(names)}: {why}. Nothing was published; {stands}"
     return Outcome(manifest, code, message, report)

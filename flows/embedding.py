@@ -46,7 +46,8 @@ def embed_rows(job: Job, standing: Standing, made: Made, held: Held) -> Made:
         [(shard, standing.embedder, job.store, options) for shard in cut_shards(plan)],
         rows=plan.to_embed,
     )
-    made = replace(made, embedded=sum(result.embedded for result in results))
+    embedded = made.embedded + sum(result.embedded for result in results)
+    made = replace(made, embedded=embedded)
     rejected = rejected_contents(plan, results)
     if not rejected:
         return made

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from flows.runner import Runner
+from schemas.errors import SourceError
 from schemas.manifest import AuditResult, SourceRecord
 from schemas.refs import EmbedderRef, ItemsPart, RecordsPart, RejectsRef, SourceListing
 from schemas.spec import SpaceSpec
@@ -91,6 +92,7 @@ def gather(
     found = runner.run("ingest", survey, spec, known)
     specs = [part for listing in found.listings for part in listing.parts]
     parts = runner.map("ingest", read_part, [(part, store) for part in specs], workers=workers)
+    _refuse_empty(spec, found.listings, parts)
     repeats = runner.run("ingest", find_repeats, parts, store)
 
     rows = sum(part.records for part in parts)
@@ -127,3 +129,18 @@ def gather(
         verdicts=tuple(verdicts),
         duplicates=duplicates,
     )
+
+
+def _refuse_empty(
+    spec: SpaceSpec, listings: Sequence[SourceListing], parts: Sequence[RecordsPart]
+) -> None:
+    """A source without any record is a mistake of whoever wrote it, not a wish to remove all."""
+    for listing in listings:
+        own = [part for part in parts if part.source == listing.name]
+        if not any(part.records + part.rejects.records for part in own):
+            path = spec.source(listing.name).path
+            raise SourceError(
+                listing.name,
+                f"source {listing.name!r}: the {listing.files:,} files of {path!r} hold no record; "
+                "expected at least one: see whether the source was written whole, and build again",
+            )

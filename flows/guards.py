@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 from flows.gather import State
 from flows.outcome import Made
-from flows.standing import Held, Standing
+from flows.standing import Standing
 from schemas.manifest import AuditResult
+from schemas.refs import PlanRef
 from schemas.spec import SpaceSpec
 
 AGAIN_SHARE = 0.5
@@ -41,17 +44,31 @@ def shrink_verdicts(spec: SpaceSpec, state: State, standing: Standing) -> list[A
     return verdicts
 
 
-def needs_yes(made: Made, held: Held) -> str | None:
+def needs_yes(made: Made) -> str | None:
     """Why the build wants `--yes`, or None.
 
-    Embedded *again* are rows that stood and now need another vector: new documents are not.
+    Embedded *again* are rows of records that stood and stand, and now need another vector: new
+    documents are not, however many.
     """
-    rows, plan = held.plan.rows.height, made.plan
+    plan = made.plan
     assert plan is not None
+    rows = sum(plan.classes.values()) - plan.classes["new"]
     again = min(plan.to_embed, plan.classes["changed"] + plan.classes["removed"])
-    if not rows or again <= AGAIN_SHARE * rows:
+    if again > AGAIN_SHARE * rows:
+        again = min(plan.to_embed, _rows_made_anew(plan))
+    if again <= AGAIN_SHARE * rows:
         return None
     return (
         f"{again:,} of {rows:,} published rows would be embedded again (more than "
         f"{AGAIN_SHARE:.0%}); if that is meant, run again with --yes (overrides.yes)"
     )
+
+
+def _rows_made_anew(plan: PlanRef) -> int:
+    """Base rows that change, or leave for others of the same record (`#` begins the chunk)."""
+    rows = pl.read_parquet(plan.path, columns=["id", "class"]).with_columns(
+        record=pl.col("id").str.split("#").list.first()
+    )
+    stand = rows.filter(pl.col("class") != "removed").select("record").unique()
+    gone = rows.filter(pl.col("class") == "removed").join(stand, on="record", how="semi")
+    return plan.classes["changed"] + gone.height

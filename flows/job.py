@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from flows.runner import Runner
 from schemas.refs import EmbedderRef
@@ -50,17 +50,27 @@ def new_build_id() -> str:
 
 @contextmanager
 def open_job(
-    spec: SpaceSpec, overrides: BuildOverrides, runner: Runner, build_id: str | None = None
+    spec: SpaceSpec,
+    overrides: BuildOverrides,
+    runner: Runner,
+    build_id: str | None = None,
+    begun: float | None = None,
 ) -> Iterator[Job]:
-    """Resolve the embedder and the places. A dry run works in a scratch folder that goes."""
+    """Resolve the embedder and the places. A dry run works in a scratch folder that goes.
+
+    `begun` is `time.perf_counter()` when the command began; null: now.
+    """
     from tasks.embedders.resolve import resolve
 
-    started_at, clock = datetime.now(UTC), time.perf_counter()
+    now = time.perf_counter()
+    clock = now if begun is None else begun
+    started_at = datetime.now(UTC) - timedelta(seconds=now - clock)
+    runner.seconds["start_up"] = now - clock
     embedder = runner.run("start_up", resolve, spec.embedder, spec.kinds)
     name = build_id or new_build_id()
     with tempfile.TemporaryDirectory(prefix="vecmill-dry-run-") as scratch:
         store = Store(spec.workdir, scratch if overrides.dry_run else None)
-        yield Job(
+        job = Job(
             build_id=name,
             spec=spec,
             overrides=overrides,
@@ -72,4 +82,7 @@ def open_job(
             started_at=started_at,
             clock=clock,
         )
-        drop_plan(store, name)
+        try:
+            yield job
+        finally:
+            drop_plan(store, name)

@@ -43,7 +43,7 @@ class Made:
     state: State | None = None
     verdicts: tuple[AuditResult, ...] = ()  # guards and gates; the state's own stand in the state
     plan: PlanRef | None = None
-    embedded: int = 0  # distinct contents
+    embedded: int = 0  # distinct contents, by attempts that lost against another build too
     item_rejects: RejectsRef | None = None  # items whose content could not be embedded
     input_hash: str = ""
     candidate: int | None = None  # its detached version
@@ -89,7 +89,7 @@ def count(made: Made) -> Counts:
         items_rejected=embed_rejects + chunk_rejects,
         rows=rows,
         embedded=made.embedded,
-        reused=max(written - made.embedded, 0),
+        reused=max(written - max(made.embedded, plan.to_embed if plan else 0), 0),
         truncated=sum(part.truncated for part in state.items),
         duplicates=_duplicates(plan),
         **classes,

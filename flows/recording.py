@@ -9,26 +9,41 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flows.job import Job
+from flows.runner import timed
 from schemas.manifest import Manifest
 from schemas.refs import RejectsRef
 from tasks.table.companions import append_build, append_rejects, read_builds
 from tasks.table.dataset import open_version
+from tasks.table.releases import Release
 
 
 def record_build(job: Job, manifest: Manifest, rejects: Sequence[RejectsRef]) -> None:
     """Write the build into `<space>__builds` and its rejects into `<space>__rejects`."""
-    append_rejects(job.table, manifest.build_id, rejects)
-    append_build(job.table, manifest)
+    with timed(job.runner.seconds, "publish"):
+        append_rejects(job.table, manifest.build_id, rejects)
+        append_build(job.table, manifest)
 
 
-def record_inputs(job: Job, manifest: Manifest, rejects: Sequence[RejectsRef]) -> None:
+def record_inputs(job: Job, manifest: Manifest, rejects: Sequence[RejectsRef]) -> bool:
     """Record a build that changes no row, if what it judged is new: other rejects, other rules.
 
-    A build whose input was seen before writes nothing at all.
+    A build whose input is that of the release, or of a later such record, writes nothing at all.
+    Returns whether it wrote.
     """
-    builds = read_builds(job.table)
-    if not builds or builds[-1].manifest.input_hash != manifest.input_hash:
-        record_build(job, manifest, rejects)
+    stood = [build.manifest for build in read_builds(job.table) if not build.manifest.refused_by]
+    if stood and stood[-1].input_hash == manifest.input_hash:
+        return False
+    record_build(job, manifest, rejects)
+    return True
+
+
+def record_missing(job: Job, release: Release | None) -> None:
+    """Write the record of a published build that was killed before it could write its own."""
+    if release is None:
+        return
+    with timed(job.runner.seconds, "publish"):
+        if not read_builds(job.table, release.manifest.build_id):
+            append_build(job.table, release.manifest, after={"recorded_by": job.build_id})
 
 
 def embedding_rate(job: Job) -> float | None:
@@ -52,9 +67,10 @@ def write_build_report(
     from tasks.report.collect import collect
     from tasks.report.render import write_report
 
-    dataset = None if version is None else open_version(job.table, version)
-    path = report_path(job.spec.workdir, job.spec.space, job.build_id)
-    return write_report(collect(dataset, manifest, _batches(rejects)), path)
+    with timed(job.runner.seconds, "publish"):
+        dataset = None if version is None else open_version(job.table, version)
+        path = report_path(job.spec.workdir, job.spec.space, job.build_id)
+        return write_report(collect(dataset, manifest, _batches(rejects)), path)
 
 
 def _batches(rejects: Sequence[RejectsRef]) -> Iterator[pa.RecordBatch]:

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
-import polars as pl
 import pyarrow as pa
 
 from flows.job import Job
+from flows.recording import record_missing
+from flows.runner import timed
 from schemas.arrow import TABLE_NAMES, table_schema
 from schemas.errors import UsageError
 from schemas.refs import EmbedderRef
-from tasks.plan.classify import Base as PlanBase
+from tasks.plan.base import BaseRef
 from tasks.table.companions import Hold, current_hold
 from tasks.table.dataset import (
-    base_rows,
     embedding_metadata,
     ensure_table,
     open_version,
@@ -26,16 +25,6 @@ from tasks.table.dataset import (
 from tasks.table.reconcile import reconcile
 from tasks.table.releases import Release, tagged_release
 from tasks.table.transaction import Base, release_base, take_base
-
-NO_ROWS = {
-    "id": pl.String,
-    "content_hash": pl.Binary,
-    "row_hash": pl.Binary,
-    "duplicate_of": pl.String,
-    "duplicate_kind": pl.String,
-    "rowaddr": pl.UInt64,
-}
-"""What `base_rows` returns, for a space that has no table yet."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +51,13 @@ def find_standing(job: Job) -> Standing:
     Raises `UsageError` when the published vectors are of another embedder.
     """
     tag = job.spec.publish.tag
-    hold = current_hold(job.table)
+    with timed(job.runner.seconds, "publish"):
+        hold = current_hold(job.table)
     if job.overrides.dry_run:
         release = tagged_release(job.table, tag)
     else:
         release = job.runner.run("publish", reconcile, job.table, tag, hold is not None)
+        record_missing(job, release)
     if release is None:
         return Standing(None, hold, job.embedder, None)
     _refuse_other_space(job, release)
@@ -110,27 +101,27 @@ class Held:
     """The base version, tagged where the build may write."""
 
     tagged: Base | None  # None in a dry run
-    dataset: Any | None
-    plan: PlanBase
+    plan: BaseRef
     overwrite: bool  # the table's schema is not the wanted one
+    ahead: bool  # main holds a newer release than the one that stands
 
 
 @contextmanager
 def hold_base(job: Job, standing: Standing, schema: pa.Schema) -> Iterator[Held]:
-    """Tag main's latest version for the time of the build and read what is planned from."""
+    """Tag main's latest version for the time of the build and say what is planned from."""
     if job.overrides.dry_run:
-        yield _read_base(standing, None, try_open(job.table), schema)
+        dataset = try_open(job.table)
+        version = None if dataset is None else dataset.version
+        plan = BaseRef(job.table, version, standing.vector_key)
+        yield Held(None, plan, dataset is not None and not dataset.schema.equals(schema), False)
         return
-    ensure_table(job.table, schema)
-    tagged = take_base(job.table, job.build_id)
+    with timed(job.runner.seconds, "plan"):
+        ensure_table(job.table, schema)
+        tagged = take_base(job.table, job.build_id)
     try:
-        yield _read_base(standing, tagged, open_version(job.table, tagged.version), schema)
+        dataset = open_version(job.table, tagged.version)
+        plan = BaseRef(job.table, tagged.version, standing.vector_key)
+        stands = 0 if standing.release is None else standing.release.number
+        yield Held(tagged, plan, not dataset.schema.equals(schema), tagged.release > stands)
     finally:
         release_base(job.table, job.build_id)
-
-
-def _read_base(standing: Standing, tagged: Base | None, dataset: Any, schema: pa.Schema) -> Held:
-    if dataset is None:
-        return Held(None, None, PlanBase(0, pl.DataFrame(schema=NO_ROWS), None), False)
-    plan = PlanBase(dataset.version, base_rows(dataset), standing.vector_key)
-    return Held(tagged, dataset, plan, not dataset.schema.equals(schema))

@@ -14,7 +14,6 @@ embedder.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 import polars as pl
 import pyarrow as pa
@@ -22,6 +21,7 @@ import pyarrow.parquet as pq
 
 from schemas.arrow import CONTENTS, PLAN
 from schemas.refs import ItemsPart, PlanRef
+from tasks.plan.base import Base, BaseRef, read_base
 from tasks.store.items import read_items
 from tasks.store.vectors import vector_index
 from tasks.store.workdir import Store
@@ -29,18 +29,6 @@ from tasks.store.workdir import Store
 CLASSES = ("new", "changed", "metadata_only", "rejudged", "unchanged", "removed")
 
 VERDICT = ("duplicate_of", "duplicate_kind", "duplicate_score")
-
-
-@dataclass(frozen=True)
-class Base:
-    """The version that a build starts from. `rows`: id, content_hash, row_hash, verdict, rowaddr.
-
-    `vector_key` is that of its vectors; None when there is no release yet.
-    """
-
-    version: int
-    rows: pl.DataFrame
-    vector_key: str | None
 
 
 def classify(items: pl.DataFrame, base: Base, vector_key: str) -> pl.DataFrame:
@@ -104,7 +92,7 @@ def missing_contents(plan: pl.DataFrame, known: pl.DataFrame, overwrite: bool) -
 def plan_build(
     items: Sequence[ItemsPart],
     duplicates: str,
-    base: Base,
+    base: BaseRef,
     vector_key: str,
     store: Store,
     name: str,
@@ -114,10 +102,33 @@ def plan_build(
 ) -> PlanRef:
     """Plan the build and write its two files as `plans/<name>*`: they go when the build ends.
 
-    `rejected` contents leave the state.
-
-    Raises `ValueError` when an id stands twice in the items: the stages before must prevent it.
+    `overwrite`: every row is written again. `rejected` contents leave the state. Raises
+    `ValueError` when an id stands twice in the items: the stages before must prevent it.
     """
+    return plan_against(
+        read_base(base),
+        items,
+        duplicates,
+        vector_key,
+        store,
+        name,
+        overwrite=overwrite,
+        rejected=rejected,
+    )
+
+
+def plan_against(
+    base: Base,
+    items: Sequence[ItemsPart],
+    duplicates: str,
+    vector_key: str,
+    store: Store,
+    name: str,
+    *,
+    overwrite: bool = False,
+    rejected: Collection[bytes] = (),
+) -> PlanRef:
+    """`plan_build` against rows that are at hand."""
     columns = ["id", "kind", "source", "key", "uri", "content_hash", "row_hash"]
     state = read_items(items, columns)
     if rejected:

@@ -92,15 +92,17 @@ def append_build(ref: TableRef, manifest: Manifest, after: dict[str, Any] | None
 
 
 def read_builds(ref: TableRef, build_id: str | None = None) -> list[BuildRecord]:
-    """The builds in the order in which they ended, or the records of one of them."""
+    """The builds in the order in which they ended, one record each; or that of one of them."""
     where = "event = 'build'"
     if build_id is not None:
         where += f" AND build_id = {sql_string(build_id)}"
     rows = _scan(ref.companion("builds"), ["manifest", "at", "after"], where)
-    return [
+    found = [
         BuildRecord(Manifest.from_json(row["manifest"]), row["at"], json.loads(row["after"]))
         for row in rows.to_pylist()
     ]
+    # A published build that seemed killed may have been recorded by another, and then by itself.
+    return list({record.manifest.build_id: record for record in found}.values())
 
 
 def set_hold(ref: TableRef, reason: str, who: str) -> None:
@@ -132,6 +134,13 @@ def append_rejects(ref: TableRef, build_id: str, refs: Sequence[RejectsRef]) -> 
     if refs:
         _append(ref.companion("rejects"), TABLE_REJECTS, _reject_batches(build_id, refs))
     return sum(r.records + r.items for r in refs)
+
+
+def drop_rejects(ref: TableRef, build_id: str) -> None:
+    """Take back what `append_rejects` wrote of a build that did not publish after all."""
+    dataset = try_open(ref.companion("rejects"))
+    if dataset is not None:
+        dataset.delete(f"build_id = {sql_string(build_id)}")
 
 
 def read_rejects(

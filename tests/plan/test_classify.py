@@ -14,7 +14,9 @@ from schemas.arrow import vectors_schema
 from schemas.refs import ItemsPart
 from schemas.spec import DedupeSpec
 from tasks.dedupe.exact import mark_exact
-from tasks.plan.classify import Base, plan_build
+from tasks.plan.base import NO_ROWS as SCHEMA
+from tasks.plan.base import Base
+from tasks.plan.classify import plan_against
 from tasks.plan.input_hash import input_hash
 from tasks.plan.shards import PER_SHARD, cut_shards
 from tasks.store.items import read_items
@@ -22,16 +24,7 @@ from tasks.store.workdir import Store
 
 KEY = "f00d-torch-fp32"
 
-NO_ROWS = pl.DataFrame(
-    schema={
-        "id": pl.String,
-        "content_hash": pl.Binary,
-        "row_hash": pl.Binary,
-        "duplicate_of": pl.String,
-        "duplicate_kind": pl.String,
-        "rowaddr": pl.UInt64,
-    }
-)
+NO_ROWS = pl.DataFrame(schema=SCHEMA)
 
 
 def base_of(*parts: ItemsPart, duplicates: str | None = None, key: str = KEY) -> Base:
@@ -50,7 +43,8 @@ def base_of(*parts: ItemsPart, duplicates: str | None = None, key: str = KEY) ->
 
 def plan_of(store, part, base, **options):
     duplicates = mark_exact([part], options.pop("dedupe", DedupeSpec()), store)
-    return plan_build([part], duplicates, base, options.pop("key", KEY), store, "plan", **options)
+    key = options.pop("key", KEY)
+    return plan_against(base, [part], duplicates, key, store, "plan", **options)
 
 
 def classes(plan) -> dict[str, str]:
@@ -156,7 +150,7 @@ def test_an_id_twice_is_an_error(tmp_path):
     part = made_items(store, {"a": "one"})
     marks = mark_exact([part], DedupeSpec(), store)
     with pytest.raises(ValueError, match=r"ids stand twice in the items, for example .*docs:a"):
-        plan_build([part, part], marks, Base(1, NO_ROWS, None), KEY, store, "plan")
+        plan_against(Base(1, NO_ROWS, None), [part, part], marks, KEY, store, "plan")
 
 
 def test_shards_cover_the_contents_in_order(tmp_path, monkeypatch):

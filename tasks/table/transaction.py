@@ -98,11 +98,12 @@ class Staged:
         """Commit detached; returns the staged transaction with its `candidate` version."""
         import lance
 
-        dataset = open_version(self.base.ref, self.base.version)
-        transaction = _transaction(self, dataset, {BUILD: self.base.build_id})
-        name = f"{transaction.read_version}-{transaction.uuid}.txn"
-        known = replace(self, candidate_transaction=name)
+        known = self
         try:
+            dataset = open_version(self.base.ref, self.base.version)
+            transaction = _transaction(self, dataset, {BUILD: self.base.build_id})
+            name = f"{transaction.read_version}-{transaction.uuid}.txn"
+            known = replace(self, candidate_transaction=name)
             version = lance.LanceDataset.commit(dataset, transaction, detached=True).version
         except BaseException:
             discard(known)
@@ -181,8 +182,8 @@ def stage_update(
 
 def stage_overwrite(base: Base, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Staged:
     """Stage `batches` as the whole content: the first content, or another schema."""
-    added, written = _write(base, batches, schema, "overwrite")
     gone = open_version(base.ref, base.version).count_rows()
+    added, written = _write(base, batches, schema, "overwrite")
     return Staged(base, True, schema, (), (), added, written, gone)
 
 

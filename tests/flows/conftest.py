@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +13,13 @@ from typing import Any
 import lance
 import numpy as np
 import pytest
+import yaml
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+from flows.cli import run
 from flows.compose import build_space
 from flows.outcome import Outcome
 from flows.progress import StageBars
@@ -48,6 +52,15 @@ def word_model(tmp_path_factory) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
 @dataclass
 class Notes:
     """A space `notes` over one jsonl file; `texts` is what the file holds."""
@@ -57,25 +70,27 @@ class Notes:
     changes: dict[str, Any]
 
     @property
-    def spec(self):
-        data = {
+    def data(self) -> dict[str, Any]:
+        """The spec as a user writes it."""
+        return {
             "space": "notes",
             "uri": "./db",
             "workdir": "./work",
-            "sources": [
-                {
-                    "name": "docs",
-                    "kind": "text",
-                    "path": "notes.jsonl",
-                    "key": "key",
-                    "text": "text",
-                }
-            ],
+            "sources": [SOURCE],
             "chunk": None,
             "embedder": {"kind": "sentence-transformers", "model": str(self.model)},
             **self.changes,
         }
-        return parse_spec(data, self.folder, "spec")
+
+    @property
+    def spec(self):
+        return parse_spec(self.data, self.folder, "spec")
+
+    def spec_file(self) -> Path:
+        """The spec as a YAML file."""
+        path = self.folder / "notes.yaml"
+        path.write_text(yaml.safe_dump(self.data))
+        return path
 
     @property
     def ref(self) -> TableRef:
@@ -99,6 +114,13 @@ class Notes:
         """Build it, quietly."""
         runner = runner or PlainRunner(StageBars("quiet"))
         return build_space(self.spec, BuildOverrides(**overrides), runner)
+
+    def command(self, *words: str) -> Answer:
+        """Run `vecmill COMMAND SPEC …` in this process."""
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = run([words[0], str(self.spec_file()), *words[1:]])
+        return Answer(code, out.getvalue(), err.getvalue())
 
     def content(self, tag: str = "prod") -> dict[str, str]:
         """id → text of a release."""
@@ -127,10 +149,16 @@ class Notes:
 
 
 @pytest.fixture
-def notes(tmp_path, word_model) -> Notes:
+def texts() -> dict[str, str]:
+    """The thirty notes that the space begins with."""
+    return {f"n{i}": sentence(i, i + 40, i + 80) for i in range(30)}
+
+
+@pytest.fixture
+def notes(tmp_path, word_model, texts) -> Notes:
     """Thirty notes in one jsonl file; nothing is built yet."""
     space = Notes(tmp_path, word_model, {})
-    space.write({f"n{i}": sentence(i, i + 40, i + 80) for i in range(30)})
+    space.write(texts)
     return space
 
 
@@ -149,3 +177,24 @@ def spoiled(monkeypatch) -> Callable[[Callable[[np.ndarray], np.ndarray]], None]
         )
 
     return plant
+
+
+@pytest.fixture
+def fails_at(monkeypatch) -> Callable[..., None]:
+    """Build until the function named `place` is called; there `error` is raised, once and for all.
+
+    By default Ctrl-C: what a build does then is also what it does on any other error.
+    """
+
+    def build(notes: Notes, place: str, error: BaseException | None = None) -> None:
+        error = error or KeyboardInterrupt()
+
+        def fail(*_: object, **__: object) -> None:
+            raise error
+
+        with monkeypatch.context() as patched:
+            patched.setattr(place, fail)
+            with pytest.raises(type(error)):
+                notes.build(yes=True)
+
+    return build

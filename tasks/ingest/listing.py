@@ -2,12 +2,13 @@
 
 Local paths and URIs come out alike, sorted by key. Names that begin with a dot are left out.
 A link that leads out of the source's root is listed with that problem and never followed; so is a
-folder link that leads back to a folder it lies in.
+folder link that leads back to a folder it lies in, and what is neither file nor folder.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,6 +110,8 @@ def _local_file(path: Path, relative: str, problem: Reason | None = None) -> Fil
     try:
         status = path.lstat() if problem else path.stat()
         size, stamp = status.st_size, str(status.st_mtime_ns)
+        if not problem and not stat.S_ISREG(status.st_mode):
+            problem = Reason.UNREADABLE_FILE  # opening a named pipe would wait for ever
     except OSError as error:
         size, stamp, problem = 0, f"errno {error.errno}", problem or Reason.UNREADABLE_FILE
     key, uri = _name(relative), _name(str(path), normalize=False)

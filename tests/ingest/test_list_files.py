@@ -127,6 +127,14 @@ def test_links_stay_below_the_root(tmp_path, ingest):
     ]
 
 
+def test_what_is_neither_file_nor_folder_is_not_opened(tmp_path, ingest):
+    os.mkfifo(tmp_path / "pipe.md")  # to open it would wait for a writer
+    (tmp_path / "a.md").write_text("a")
+    found = ingest(tmp_path)
+    assert found.records() == [("a.md", "a")]
+    assert found.rejects("key", "reason") == [("pipe.md", "unreadable-file")]
+
+
 def test_a_root_that_is_a_link_itself(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "a.txt").write_text("x")

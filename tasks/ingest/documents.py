@@ -26,8 +26,8 @@ from tasks.store.opening import open_uri
 MAX_FILE_BYTES = 4 * MAX_TEXT
 """A longer file holds more than `MAX_TEXT` code points, whatever they are."""
 
-MAX_HTML_BYTES = 16 * 1024 * 1024
-"""A page's tree takes some fifteen times its bytes in memory."""
+MAX_FRONT_MATTER = 64 * 1024
+"""Characters of front matter; more between two rules is text (and would take long to parse)."""
 
 FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?\r?\n)(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 
@@ -40,12 +40,9 @@ class DocumentReader:
     has_columns = False
     needs = ()
 
-    def __init__(
-        self, suffixes: tuple[str, ...], text_of: Callable[[str], str], limit: int = MAX_FILE_BYTES
-    ) -> None:
+    def __init__(self, suffixes: tuple[str, ...], text_of: Callable[[str], str]) -> None:
         self.suffixes = suffixes
         self._text_of = text_of
-        self._limit = limit
 
     def columns(self, file: FileRef, options: dict[str, Any]) -> pa.Schema | None:
         """None: a document has no columns."""
@@ -58,9 +55,9 @@ class DocumentReader:
             yield _reject(file, Reason.MISSING_COLUMN, detail)
             return
         with open_uri(file.uri, options) as stream:
-            data = stream.read(self._limit + 1)
-        if len(data) > self._limit:
-            yield _reject(file, Reason.TEXT_TOO_LONG, f"longer than {self._limit} bytes")
+            data = stream.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            yield _reject(file, Reason.TEXT_TOO_LONG, f"longer than {MAX_FILE_BYTES} bytes")
             return
         encoding = foreign_encoding(data)
         reason = Reason.NOT_UTF8 if encoding else encoding_problem(data)
@@ -92,15 +89,16 @@ def markdown_text(source: str) -> str:
     import yaml
 
     match = FRONT_MATTER.match(source)
-    if match is None:
+    if match is None or len(match.group(1)) > MAX_FRONT_MATTER:
         return source
     try:
-        settings = yaml.safe_load(match.group(1))
-    except yaml.YAMLError:
-        return source  # two horizontal rules with text between them
-    return source[match.end() :] if isinstance(settings, dict) else source
+        # Composed, not loaded: a date that is none or an unknown tag is no matter of ours.
+        settings = yaml.compose(match.group(1), yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError):
+        return source  # two horizontal rules with text between them, or brackets without end
+    return source[match.end() :] if isinstance(settings, yaml.MappingNode) else source
 
 
 PLAIN = DocumentReader((".txt", ".text"), str)
 MARKDOWN = DocumentReader((".md", ".markdown"), markdown_text)
-HTML = DocumentReader((".html", ".htm", ".xhtml"), html_text, MAX_HTML_BYTES)
+HTML = DocumentReader((".html", ".htm", ".xhtml"), html_text)

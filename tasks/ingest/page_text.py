@@ -3,12 +3,18 @@
 Scripts, styles, templates and hidden elements are left out. Each block starts a line, and headings
 and paragraphs stand between blank lines, so that chunking finds the borders. White space is
 collapsed as a browser does it, but for `pre`.
+
+The page streams through the standard library's tokeniser: no tree, no recursion, and no page is
+refused. Its own way with a page that breaks off inside a tag takes time by the square of what is
+left, and hours for a hostile page, so that end is read here (`_Page.finish`).
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections import Counter
+from html import unescape
+from html.parser import HTMLParser
 
 
 def _names(text: str) -> frozenset[str]:
@@ -32,9 +38,17 @@ BLOCKS = PARAGRAPHS | _names(
 CELLS = _names("td th")
 """Elements that are set apart by a space."""
 
+VOID = _names("area base br col embed hr img input link meta param source track wbr")
+"""Elements without an end."""
+
 SPACE = re.compile(r"[ \t\n\r\f]+")
 
 NOT_SHOWN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+
+TAG = re.compile(r"<[^>]*>?")
+
+UNENDED_TAGS = 20
+"""Tags without an end (a forgotten quote) after which a page is still read as html."""
 
 
 class Lines:
@@ -60,7 +74,14 @@ class Lines:
             self._done.append("".join(self._line).rstrip())
             self._line = [line]
 
-    def end(self, blank: bool) -> None:
+    def border(self, name: str) -> None:
+        """An element of that name begins or ends here."""
+        if name in BLOCKS:
+            self._end(blank=name in PARAGRAPHS)
+        elif name in CELLS:
+            self.add(" ")
+
+    def _end(self, blank: bool) -> None:
         """End the line, if it has begun; with `blank` the next one stands apart."""
         if line := "".join(self._line).rstrip():
             self._done.append(line)
@@ -70,50 +91,78 @@ class Lines:
 
     def text(self) -> str:
         """Everything added so far."""
-        self.end(blank=False)
+        self._end(blank=False)
         return "\n".join(self._done).strip("\n")
 
 
 def html_text(source: str) -> str:
     """The visible text of the page `source`; `""` when it shows none."""
-    from bs4 import BeautifulSoup, CData, NavigableString, Tag
-
-    lines = Lines()
-    # The tree is walked with a stack of our own: pages may nest deeper than Python may recurse.
-    stack: list[Any] = [BeautifulSoup(source, "html.parser")]
-    verbatim = 0
-    while stack:
-        node = stack.pop()
-        if isinstance(node, str) and type(node) in (NavigableString, CData):
-            (lines.add_verbatim if verbatim else lines.add)(node)
-        elif isinstance(node, _End):
-            verbatim -= node.name == "pre"
-            _border(lines, node.name)
-        elif isinstance(node, Tag) and not _is_hidden(node):
-            _border(lines, node.name)
-            verbatim += node.name == "pre"
-            stack.append(_End(node.name))
-            stack.extend(reversed(node.contents))
-    return lines.text()
+    page = _Page()
+    page.feed(source)
+    page.finish()
+    return page.lines.text()
 
 
-class _End:
-    """The end of an element, on the stack below its content."""
+class _Page(HTMLParser):
+    """Lays out what is visible, element by element."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.lines = Lines()
+        self._open: list[tuple[str, bool]] = []  # (name, hides its content)
+        self._names: Counter[str] = Counter()  # of the open ones
+        self._hiding = 0
 
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Enter an element."""
+        hides = tag in HIDDEN or any(
+            name == "hidden" or (name == "style" and NOT_SHOWN.search(value or ""))
+            for name, value in attrs
+        )
+        if not hides and not self._hiding:
+            self.lines.border(tag)
+        if tag not in VOID:
+            self._open.append((tag, hides))
+            self._names[tag] += 1
+            self._hiding += hides
 
-def _border(lines: Lines, name: str) -> None:
-    if name in BLOCKS:
-        lines.end(blank=name in PARAGRAPHS)
-    elif name in CELLS:
-        lines.add(" ")
+    def handle_endtag(self, tag: str) -> None:
+        """Leave an element, and those inside it whose end was forgotten."""
+        while self._names[tag]:
+            name, hides = self._open.pop()
+            self._names[name] -= 1
+            if not self._hiding:
+                self.lines.border(name)
+            self._hiding -= hides
+            if name == tag:
+                return
 
+    def handle_data(self, data: str) -> None:
+        """Text between tags."""
+        if not self._hiding:
+            (self.lines.add_verbatim if self._names["pre"] else self.lines.add)(data)
 
-def _is_hidden(tag: Any) -> bool:
-    return (
-        tag.name in HIDDEN
-        or tag.has_attr("hidden")
-        or NOT_SHOWN.search(str(tag.get("style", ""))) is not None
-    )
+    def unknown_decl(self, data: str) -> None:
+        """A CDATA section, which is text."""
+        self.handle_data(data.removeprefix("CDATA["))
+
+    def parse_marked_section(self, i: int, report: int = 1) -> int:
+        """`<![if …]>` and what else an office program writes: a comment, as for a browser.
+
+        The standard library knows some keywords and raises at others.
+        """
+        if self.rawdata.startswith("<![CDATA[", i):
+            return super().parse_marked_section(i, report)
+        return self.parse_bogus_comment(i, report=0)
+
+    def finish(self) -> None:
+        """Read what the page breaks off in: a tag without its end counts up to the next `>`."""
+        for _ in range(UNENDED_TAGS):
+            rest, self.rawdata = self.rawdata, ""
+            end = rest.find(">") + 1 if rest.startswith("<") else 0
+            if not end:
+                break
+            self.feed(rest[end:])
+        else:
+            rest = self.rawdata
+        self.handle_data(unescape(TAG.sub(" ", rest)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tasks.ingest.page_text import html_text
+
 
 def test_documents_of_a_folder(tmp_path, ingest):
     (tmp_path / "docs" / "deep").mkdir(parents=True)
@@ -34,7 +36,7 @@ def test_documents_of_a_folder(tmp_path, ingest):
     ],
 )
 def test_each_reason(tmp_path, ingest, monkeypatch, name, data, reason, detail):
-    monkeypatch.setattr("tasks.ingest.documents.PLAIN._limit", 4000)
+    monkeypatch.setattr("tasks.ingest.documents.MAX_FILE_BYTES", 4000)
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / name).write_bytes(data)
     (tmp_path / "d" / "good.txt").write_text("good")
@@ -52,7 +54,13 @@ def test_each_reason(tmp_path, ingest, monkeypatch, name, data, reason, detail):
         ("---\nonly a rule\n---\nBody", "---\nonly a rule\n---\nBody"),
         ("---\n[: broken\n---\nBody", "---\n[: broken\n---\nBody"),
         ("Body\n---\na: b\n---\n", "Body\n---\na: b\n---\n"),
+        ("---\ndate: 2024-02-31\n---\nBody", "Body"),  # a date that is none
+        ("---\n!!python/name:os.system\n---\nBody", "---\n!!python/name:os.system\n---\nBody"),
+        ("---\n? {a: b}\n: c\n---\nBody", "Body"),
+        (f"---\na: {'[' * 2000}\n---\nBody", f"---\na: {'[' * 2000}\n---\nBody"),
+        (f"---\na: {'x' * 70_000}\n---\nBody", f"---\na: {'x' * 70_000}\n---\nBody"),
     ],
+    ids=lambda text: text[:20],
 )
 def test_front_matter_is_no_text(tmp_path, ingest, source, text):
     (tmp_path / "a.md").write_bytes(source.encode())
@@ -89,6 +97,30 @@ def test_a_page_nested_deeper_than_python_recurses(tmp_path, ingest):
 def test_a_forgotten_end_of_the_head_hides_nothing(tmp_path, ingest):
     (tmp_path / "a.html").write_text("<head><title>t</title><body><p>seen")
     assert ingest(tmp_path / "a.html").records("text") == [("seen",)]
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("<![if gte mso 9]><p>Seen</p><![endif]>", "Seen"),
+        ("<![foo bar>Seen", "Seen"),
+        ("<!DOCTYPE html [<!ELEMENT p ANY>]><p>Seen", "]>\n\nSeen"),
+        ("<![CDATA[a < b]]> c", "a < b c"),
+        ("<script>if (a<![b]) c</script>Seen", "Seen"),
+        ('<a href="forgotten>a</a><p>Seen</p><script>no</script>end', "a\n\nSeen\n\nend"),
+        ("<div><p hidden>no</div>Seen</p>", "Seen"),
+        ("Seen<!-- no", "Seen"),
+        ("a < b &lt; c &amp", "a < b < c &"),
+    ],
+)
+def test_no_page_is_refused(source, text):
+    assert html_text(source) == text
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("unit", ["<a ", "<a b='", "<!--", "</", "<![CDATA[", "<b>", "<a<", "&#"])
+def test_a_hostile_page_takes_no_longer_than_its_length(unit):
+    html_text(unit * (1_000_000 // len(unit)))  # a second; a parser that looks back takes hours
 
 
 def test_documents_beside_tables_are_rejects(tmp_path, ingest):

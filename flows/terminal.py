@@ -102,7 +102,11 @@ def hit_documents(hits: pa.Table) -> list[dict[str, Any]]:
 
 
 def _finite(value: object) -> object:
-    """JSON has no NaN and no infinity."""
+    """JSON has no NaN and no infinity, at no depth."""
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
     bad = isinstance(value, float) and (value != value or value in (float("inf"), -float("inf")))
     return None if bad else value
 

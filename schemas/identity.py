@@ -73,9 +73,14 @@ _BY_VALUE = (
 """Types that Arrow does not cast to strings, or only where the bytes happen to be UTF-8."""
 
 
+def has_text_form(kind: pa.DataType) -> bool:
+    """Whether Arrow casts every value of the type to a string: nothing nested, no bytes."""
+    return not any(is_type(kind) for is_type in _BY_VALUE)
+
+
 def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The column as strings; nested and binary values by a stable Python form."""
-    if any(is_type(column.type) for is_type in _BY_VALUE):
+    if not has_text_form(column.type):
         values = [
             None if v is None else json.dumps(v, sort_keys=True, ensure_ascii=False, default=repr)
             for v in column.to_pylist()

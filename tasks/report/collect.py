@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from schemas.arrow import TABLE_NAMES
+from schemas.identity import has_text_form
 from schemas.manifest import Manifest
 from tasks.query.rejects import group_rejects
 from tasks.query.snippet import one_line
@@ -133,7 +134,7 @@ def _colourings(rows: pa.Table, users: list[str]) -> tuple[Colouring, ...]:
     """The columns with values to tell apart by colour; one of several values comes first."""
     found = []
     for name in ["source", *users, "duplicate_kind"]:
-        if pa.types.is_nested(rows.column(name).type) or len(found) == COLOURINGS:
+        if not has_text_form(rows.column(name).type) or len(found) == COLOURINGS:
             continue
         values = pl.Series(name, rows.column(name).cast(pa.string()))
         values = values.fill_null("kept" if name == "duplicate_kind" else "(none)")

@@ -150,6 +150,16 @@ def test_each_kind_has_its_own_picture_with_what_a_reader_may_colour_by(data):
     assert set(text["colourings"][1]["names"]) == {"exact", "kept"}
 
 
+def test_columns_of_bytes_and_lists_are_no_colours(tmp_path):
+    rows = table(4)
+    for name, value in {"raw": b"\xff\xfe", "fixed": b"\xff\xfe", "list": [1], "map": "m"}.items():
+        kind = pa.binary(2) if name == "fixed" else None
+        rows = rows.append_column(name, pa.array([value, None] * 2, kind))
+    dataset = lance.write_dataset(rows, str(tmp_path / "t.lance"))
+    [_, picture] = collect(dataset, manifest()).pictures
+    assert {colouring.column for colouring in picture.colourings} == {"source", "label", "map"}
+
+
 def test_duplicates_show_the_kept_row_and_its_copies(data):
     largest, other = data.duplicates
     assert (largest.kept.id, largest.count) == ("a:0", 2)

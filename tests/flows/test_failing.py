@@ -45,8 +45,9 @@ def left_behind(notes) -> dict[str, list[str]]:
     }
 
 
-def data_files(notes) -> set[str]:
-    return {p.name for p in Path(notes.ref.path).glob("data/*")}
+def table_files(notes) -> set[str]:
+    table = Path(notes.ref.path)
+    return {str(p.relative_to(table)) for p in table.rglob("*") if p.is_file()}
 
 
 NOTHING = {"base tags": [], "candidates": [], "plans": [], "unfinished files": []}
@@ -56,14 +57,14 @@ NOTHING = {"base tags": [], "candidates": [], "plans": [], "unfinished files": [
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), FULL], ids=["Ctrl-C", "full disk"])
 def test_an_error_leaves_main_and_no_trace(notes, texts, fails_at, place, error):
     notes.build()
-    tags, files = notes.tags(), data_files(notes)
+    tags, files = notes.tags(), table_files(notes)
     wanted = {**texts, "n3": sentence(300), "fresh": sentence(301)}
     del wanted["n5"]
     notes.write(wanted)
     fails_at(notes, place, error)
     assert left_behind(notes) == NOTHING
     assert notes.tags() == tags
-    assert data_files(notes) == files
+    assert table_files(notes) == files
     assert notes.build().manifest.release == "v0002"
     assert notes.content() == {f"docs:{key}": text for key, text in wanted.items()}
     assert left_behind(notes) == NOTHING

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import count
 
 import lance
-import made_embedder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import made_embedder
 from made_words import sentence
 
 KEYS = [f"k{i}" for i in range(10)]

@@ -41,10 +41,10 @@ QUESTIONS = (
 
 PICTURE_QUESTIONS = (
     "a red heart",
-    "a big yellow star above a small blue circle",
-    "a small green ring at the top left on black",
+    "a big yellow star below a small blue ring",
+    "a big yellow star at the top right on white",
 )
-"""Asked of scenes."""
+"""Asked of scenes: part of a caption, all but its background, and a whole one."""
 
 TEXT_HITS = 3
 PICTURE_HITS = 5

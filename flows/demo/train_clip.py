@@ -2,7 +2,7 @@
 
     render 24,000 scenes → ModifiedResNet × two-layer text transformer → contrastive loss → fp16
 
-Run `python -m flows.demo.train_clip [FOLDER]`: a few minutes on two cores, nothing downloaded. A
+Run `python -m flows.demo.train_clip [FOLDER]`: some ten CPU-minutes, nothing downloaded. A
 tenth of all combinations (`held_out`) is never shown in training; the recall printed at the end
 is measured on those alone. `FOLDER` is what open_clip loads as `local-dir:FOLDER`.
 """
@@ -37,9 +37,9 @@ from flows.demo.scenes import (
 
 SEED = 20261
 SCENES = 24_000
-EPOCHS = 5
-BATCH = 256
-LEARNING_RATE = 2e-3
+EPOCHS = 8
+BATCH = 128
+LEARNING_RATE = 1.5e-3
 WEIGHT_DECAY = 0.05
 IMAGE_SIZE = 64
 CONTEXT = 16

@@ -146,14 +146,14 @@ class _Page(HTMLParser):
         """A CDATA section, which is text."""
         self.handle_data(data.removeprefix("CDATA["))
 
-    def parse_marked_section(self, i: int, report: int = 1) -> int:
+    def parse_marked_section(self, i: int, report: bool = True) -> int:
         """`<![if …]>` and what else an office program writes: a comment, as for a browser.
 
         The standard library knows some keywords and raises at others.
         """
         if self.rawdata.startswith("<![CDATA[", i):
             return super().parse_marked_section(i, report)
-        return self.parse_bogus_comment(i, report=0)
+        return self.parse_bogus_comment(i, report=False)
 
     def finish(self) -> None:
         """Read what the page breaks off in: a tag without its end counts up to the next `>`."""

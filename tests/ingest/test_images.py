@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_images import ingested, ingested_under_limit, made_image
 from PIL import Image
 
+from made_images import ingested, ingested_under_limit, made_image
 from schemas.identity import digest_bytes
 from tasks.ingest import images
 from tasks.store.image_bytes import read_images

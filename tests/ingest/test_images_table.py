@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from made_images import ingested, made_image
 
+from made_images import ingested, made_image
 from schemas.errors import UsageError
 from tasks.ingest import image_table
 from tasks.store.image_bytes import read_images

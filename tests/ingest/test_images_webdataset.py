@@ -7,8 +7,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from made_images import ingested, made_image, made_tar
 
+from made_images import ingested, made_image, made_tar
 from tasks.ingest import webdataset
 from tasks.store.image_bytes import read_images
 

@@ -83,6 +83,12 @@ def test_a_bad_line_costs_itself_alone(tmp_path, ingest):
     ]
 
 
+def test_an_integer_key_may_be_of_any_length(tmp_path, ingest):
+    (tmp_path / "a.jsonl").write_text(f'{{"id": 1, "text": "a"}}\n{{"id": {2**64}, "text": "b"}}\n')
+    found = ingest(tmp_path / "a.jsonl", key="id", text="text")
+    assert found.records() == [("1", "a"), (str(2**64), "b")]
+
+
 def test_a_key_with_half_a_surrogate_pair_is_spelled_out(tmp_path, ingest):
     file = write(tmp_path / "t.jsonl", b'{"id": "k\\ud83d", "body": "x"}', {"id": "k", "body": "y"})
     found = ingest(file, **FIELDS)

@@ -86,26 +86,6 @@ def test_two_sources_share_a_column_of_one_type(tables, spec_of):
     [
         ({"text": "body"}, r"sources\[0\]\.key: not set, but 't\.csv' is a table"),
         ({"key": "id"}, r"sources\[0\]\.text: not set, but 't\.csv' is a table; expected the name"),
-        (
-            {"key": "id", "text": "body", "columns": [{"name": "n", "as": "vector"}]},
-            r"sources\[0\]\.columns\[0\] 'vector': the name is taken",
-        ),
-        (
-            {"key": "id", "text": "body", "columns": ["id"]},
-            r"columns\[0\] 'id': the name is taken.*as: my_id",
-        ),
-        (
-            {"key": "id", "text": "body", "columns": [{"name": "n", "as": "a.b"}]},
-            r"columns\[0\] 'a\.b'",
-        ),
-        (
-            {"key": "id", "text": "body", "columns": ["n", {"name": "body", "as": "n"}]},
-            r"columns\[1\] 'n': stands twice",
-        ),
-        (
-            {"key": "id", "text": "body", "storage_options": "my-block"},
-            "storage_options 'my-block': a Prefect block is not read yet",
-        ),
     ],
 )
 def test_what_a_survey_refuses(tables, spec_of, fields, message):

@@ -9,8 +9,8 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from made_images import made_image, made_tar
 
+from made_images import made_image, made_tar
 from tasks.store import image_bytes
 from tasks.store.image_bytes import range_locator, read_images, row_locator
 

@@ -10,8 +10,6 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from schemas.column_names import RESERVED_NAMES as RESERVED_NAMES
-
 HASH = pa.binary(16)
 
 ROW = pa.field("row", pa.int64(), nullable=False)

@@ -21,6 +21,9 @@ Found = Iterator[tuple[KeyPath, Mistake]]
 ONE_KIND = {"sentence-transformers": "text", "timm": "image"}
 """The embedders that embed one kind alone; open-clip embeds both."""
 
+_FOR_LANCE = re.compile("[.`]")
+"""Lance takes a dot for a path and a backtick for a quote; a table with such a column is lost."""
+
 _RELEASE_TAG = re.compile(r"^(v\d+$|data-|base-)")
 _VARIABLE = re.compile(r"^[A-Z_][A-Z0-9_]*$")
 _LONGEST_WORD = 16
@@ -164,9 +167,10 @@ def _column_name(path: KeyPath, name: str, original: str, seen: set[str]) -> Fou
     if name in RESERVED_NAMES | LANCE_NAMES:
         rename = f"rename it: {{name: {original!r}, as: source_{plain}}}"
         yield _found(path, name, "a name that vecmill does not use itself", rename)
-    elif "." in name or name != name.strip() or not name.isprintable():
+    elif _FOR_LANCE.search(name) or name == "*" or name != name.strip() or not name.isprintable():
         rename = f"rename it: {{name: {original!r}, as: {plain}}}"
-        yield _found(path, name, "a name without '.', control characters and outer blanks", rename)
+        expected = "a name without '.', '`', control characters and outer blanks"
+        yield _found(path, name, expected, rename)
     if name in seen:
         yield _found(path, name, "each column of a source once", "remove it, or rename it with as:")
 

@@ -295,6 +295,12 @@ class SpaceSpec(Model):
         return source.kind == "text" and self.chunk is not None
 
     @property
+    def storage_variables(self) -> tuple[tuple[str, str], ...]:
+        """(Storage option, name of the environment variable that holds it), in order."""
+        options = self.storage_options
+        return tuple(sorted(options.items())) if isinstance(options, dict) else ()
+
+    @property
     def kinds(self) -> frozenset[str]:
         """The kinds of its sources."""
         return frozenset(source.kind for source in self.sources)

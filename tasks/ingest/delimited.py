@@ -69,7 +69,9 @@ class DelimitedReader:
         """The names in the first record. Raises `UnreadableError` where there is none."""
         block = cutter.first()
         if block is None or not block.data.strip():
-            raise UnreadableError("no header: expected column names in the first line")
+            raise UnreadableError(
+                "no header: expected column names in a first line that ends in LF or CRLF"
+            )
         reason = encoding_problem(block.data)
         if reason is not None:
             raise UnreadableError("line 1, the header, is not UTF-8", reason)

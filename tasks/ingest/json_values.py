@@ -127,6 +127,8 @@ def _column(values: Sequence[object], kind: pa.DataType) -> tuple[pa.Array, dict
         values = [None if at in bad else value for at, value in enumerate(values)]
     if pa.types.is_floating(kind):
         values = [_nearest_float(value) for value in values]
+    elif pa.types.is_string(kind):  # an integer may be longer than any type of Arrow's
+        values = [str(value) if type(value) is int else value for value in values]
     attempts = [None] if pa.types.is_temporal(kind) else [kind, None]
     for attempt in attempts:
         try:

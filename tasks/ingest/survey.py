@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from schemas.arrow import RESERVED_NAMES
 from schemas.errors import UsageError
 from schemas.identity import RULES_VERSION, digest_json
 from schemas.refs import FileRef, PartSpec, SourceListing
@@ -51,15 +50,10 @@ def survey(spec: SpaceSpec, known: pa.Schema | None = None) -> Survey:
     """List every source, decide the columns' types and group the files into parts.
 
     `known` are the user's columns of the published table: its types win. Raises `SourceError`
-    where a source cannot be listed or matches nothing, `UsageError` for a column whose name is
-    taken or whose types clash, and for a field that the source's format cannot do without.
+    where a source cannot be listed or matches nothing, `UsageError` for a column whose types clash
+    and for a field that the source's format cannot do without.
     """
-    if isinstance(spec.storage_options, str):
-        raise UsageError(
-            f"storage_options {spec.storage_options!r}: a Prefect block is not read yet; expected "
-            "a mapping of option → name of the environment variable that holds it"
-        )
-    names = tuple(sorted((spec.storage_options or {}).items()))
+    names = spec.storage_variables
     options = resolve_options(names)
     listed = []
     columns: list[Column] = []
@@ -116,28 +110,17 @@ def _columns(
     source: SourceSpec, index: int, files: Sequence[FileRef], options: dict[str, Any]
 ) -> list[Column]:
     """The source's columns with the types that it declares or its files have."""
-    found: list[Column] = []
-    seen: set[str] = set()
-    for at, column in enumerate(source.columns):
-        field = f"sources[{index}].columns[{at}]"
-        if column.target in RESERVED_NAMES or "." in column.target or not column.target.strip():
-            raise UsageError(
-                f"{field} {column.target!r}: the name is taken by the table itself, or no name "
-                f"for a column; expected another: {{name: {column.name}, as: my_{column.name}}}"
-            )
-        if column.target in seen:
-            raise UsageError(
-                f"{field} {column.target!r}: stands twice in this source; expected each name once"
-            )
-        seen.add(column.target)
-        kind = DECLARED[column.type] if column.type else None
-        found.append(Column(field, column.target, kind, column.type is not None))
-    undeclared = {c.name for c in source.columns if c.type is None}
+    undeclared = {column.name for column in source.columns if column.type is None}
     types = _head_types(source, files, undeclared, options) if undeclared else {}
-    for at, asked in enumerate(source.columns):
-        if asked.type is None:
-            found[at] = replace(found[at], kind=types.get(asked.name))
-    return found
+    return [
+        Column(
+            f"sources[{index}].columns[{at}]",
+            column.target,
+            types.get(column.name) if column.type is None else DECLARED[column.type],
+            column.type is not None,
+        )
+        for at, column in enumerate(source.columns)
+    ]
 
 
 def _head_types(

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from schemas.arrow import RESERVED_NAMES
+from schemas.column_names import LANCE_NAMES, RESERVED_NAMES
 from schemas.errors import UsageError
 from schemas.formats import ARCHIVES, COMPRESSIONS, DOCUMENTS, KNOWN, PICTURES, TABLES
 from tasks.query.table_head import Column, read_head
@@ -223,7 +223,7 @@ def _renamed(names: list[str]) -> list[str]:
     out: list[str] = []
     for name in names:
         target = re.sub(r"\W", "_", name) or "column"
-        while target in RESERVED_NAMES or target in out:
+        while target in RESERVED_NAMES | LANCE_NAMES or target in out:
             target += "_"
         out.append(target)
     return out

@@ -45,9 +45,7 @@ class TableRef:
     @classmethod
     def of(cls, spec: SpaceSpec) -> TableRef:
         """The table of the spec's space."""
-        options = spec.storage_options
-        pairs = tuple(sorted(options.items())) if isinstance(options, dict) else ()
-        return cls(spec.uri, spec.space, pairs)
+        return cls(spec.uri, spec.space, spec.storage_variables)
 
     @property
     def path(self) -> str:

@@ -236,6 +236,8 @@ VALUES = [
     ),
     ("sources.0.columns", ["_rowid"], "sources[0].columns[0].name '_rowid': expected a name that"),
     ("sources.0.columns", ["a.b"], "sources[0].columns[0].name 'a.b': expected a name without '.'"),
+    ("sources.0.columns", ["a`b"], "sources[0].columns[0].name 'a`b': .* as: a_b}"),
+    ("sources.0.columns", ["*"], "sources[0].columns[0].name '*': .* as: column}"),
     ("sources.0.columns", ["a\tb"], "sources[0].columns[0].name 'a\\tb': expected a name without"),
     (
         "sources.0.columns",

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any, TypeVar
 
-from prefect.futures import wait
 from prefect.logging import get_run_logger
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.utilities.callables import get_call_parameters
 
 from flows.runner import timed
 from tasks.audit.prefect_tasks import TASKS as AUDIT
@@ -80,15 +81,16 @@ class PrefectRunner:
         rows: int | None = None,
         workers: int = 1,
     ) -> list[T]:
-        """See `Runner.map`. With several workers the calls are submitted in waves of `workers`."""
+        """See `Runner.map`: in a pool of `workers` threads, so that none waits for the slowest.
+
+        The first error, in the order of `calls`, ends the stage; what has not begun is cancelled.
+        """
         progress = LogProgress(stage, rows, get_run_logger().info)
         task = TASKS[function]
         with timed(self.seconds, stage):
-            if workers == 1:
+            if workers == 1 or len(calls) <= 1:
                 return [task(*call, progress=progress) for call in calls]
-            results: list[T] = []
-            for start in range(0, len(calls), workers):
-                wave = [task.submit(*c, progress=progress) for c in calls[start : start + workers]]
-                wait(wave)
-                results += [future.result() for future in wave]
-            return results
+            with ThreadPoolTaskRunner(max_workers=workers) as pool:
+                named = [get_call_parameters(function, c, {"progress": progress}) for c in calls]
+                futures = [pool.submit(task, parameters) for parameters in named]
+                return [future.result() for future in futures]

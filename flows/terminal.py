@@ -189,7 +189,7 @@ def print_rejects(groups: Sequence[RejectGroup]) -> None:
     from tasks.query.snippet import one_line
 
     for group in groups:
-        level = "items" if group.level == "item" else "records"
+        level = group.level if group.count == 1 else f"{group.level}s"
         print(f"{group.reason}  {group.count:,} {level}, stage {group.stage}: {group.meaning}")
         for example in group.examples:
             place = example.uri if example.position is None else f"{example.uri}:{example.position}"

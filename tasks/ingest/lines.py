@@ -111,15 +111,14 @@ def _layout(head: bytes, part: PartSpec) -> Layout:
     types = {name: pa.string() for name in wanted}
     types |= {c.name: _parsed_type(arrow_type(kinds[c.target])) for c in source.columns}
     types |= {name: pa.string() for name in source.text}
-    for name in (source.key, source.time):
+    numbers = {int: pa.int64(), float: pa.float64()}
+    for name in (source.time, source.key):
         first = next((o[name] for o in objects if name is not None and o.get(name)), None)
         if name is not None:
-            types[name] = NUMBERS.get(type(first), pa.string())
+            types[name] = numbers.get(type(first), pa.string())
+        numbers.pop(float, None)  # no key is one, and as one all keys would be read
     absent = frozenset(name for name in wanted if objects and name not in names)
     return Layout(types, absent, column_problem(names, source) if absent else None)
-
-
-NUMBERS: dict[type, pa.DataType] = {int: pa.int64(), float: pa.float64()}
 
 
 def _parsed_type(kind: pa.DataType) -> pa.DataType:

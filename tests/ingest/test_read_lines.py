@@ -89,6 +89,14 @@ def test_an_integer_key_may_be_of_any_length(tmp_path, ingest):
     assert found.records() == [("1", "a"), (str(2**64), "b")]
 
 
+def test_a_first_key_that_is_none_does_not_spoil_the_others(tmp_path, ingest):
+    lines = ['{"id": 1.5, "text": "a"}', '{"id": 7, "text": "b"}', '{"id": 8, "text": "c"}']
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    found = ingest(tmp_path / "a.jsonl", key="id", text="text")
+    assert found.records() == [("7", "b"), ("8", "c")]
+    assert found.rejects() == [(None, "bad-key", 1)]
+
+
 def test_a_key_with_half_a_surrogate_pair_is_spelled_out(tmp_path, ingest):
     file = write(tmp_path / "t.jsonl", b'{"id": "k\\ud83d", "body": "x"}', {"id": "k", "body": "y"})
     found = ingest(file, **FIELDS)

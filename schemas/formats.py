@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 # The endings that vecmill's own readers take; a test compares.
 PARQUET = frozenset({"parquet", "pq"})
@@ -32,6 +33,16 @@ def scheme_of(place: str) -> str | None:
     """The URI's scheme in small letters; None for a path on this machine."""
     found = SCHEME.match(place)
     return found[1].lower() if found else None
+
+
+def file_path(place: str) -> str | None:
+    """The path that a `file://` URI names; None for anything else.
+
+    What stands behind a `?` or a `#` belongs to it: one is a wildcard, both may be in a name.
+    """
+    if scheme_of(place) not in ("file", "local"):
+        return None
+    return unquote(place.partition("://")[2].removeprefix("localhost"))
 
 
 def format_of(path: str) -> str | None:

@@ -11,9 +11,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from schemas.formats import GLOB, scheme_of
+from schemas.formats import GLOB, file_path, scheme_of
 from schemas.mistakes import HIDDEN, KeyPath, Mistake, holds_credentials, mistake
 from schemas.spec import SpaceSpec
 
@@ -31,10 +30,9 @@ def absolute(place: str, base: str) -> str:
 
     `base` is the spec's folder: a path, or a URI when the spec itself was read from one.
     """
-    scheme = scheme_of(place)
-    if scheme == "file":
-        return os.path.normpath(unquote(urlsplit(place).path))
-    if scheme is not None:
+    if (path := file_path(place)) is not None:
+        return os.path.normpath(path)
+    if scheme_of(place) is not None:
         return place
     place = os.path.expanduser(place)  # noqa: PTH111 - a glob is no path yet
     if scheme_of(base) is not None and not place.startswith("/"):

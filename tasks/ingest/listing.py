@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import SourceError, VecmillError
+from schemas.formats import scheme_of
 from schemas.reasons import Reason
 from schemas.refs import FileRef
 from schemas.spec import SourceSpec
 from tasks.ingest.path_pattern import PathPattern, path_pattern
-from tasks.store.opening import filesystem, local_path, scheme_of
+from tasks.store.opening import filesystem, local_path
 
 
 def list_files(source: SourceSpec, options: dict[str, Any]) -> tuple[str, list[FileRef]]:

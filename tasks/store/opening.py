@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import unquote
 
 from schemas.errors import MissingExtraError, UsageError
+from schemas.formats import file_path, scheme_of
 
 DRIVERS = {
     "s3": ("s3fs", "s3"),
@@ -60,21 +60,12 @@ DRIVER_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
 """LanceDB's names of an option → fsspec's: one set of options serves the table and its sources."""
 
 
-def scheme_of(path: str) -> str | None:
-    """`s3` for `s3://…`; None for a local path (a Windows drive letter is no scheme)."""
-    scheme, found, _ = path.partition("://")
-    return scheme.lower() if found and len(scheme) > 1 and scheme.isascii() else None
-
-
 def local_path(uri: str) -> Path | None:
     """The path of a local file or `file://` URI; None for an object store."""
-    scheme = scheme_of(uri)
-    if scheme is None:
+    if scheme_of(uri) is None:
         return Path(uri)
-    if scheme in ("file", "local"):
-        # No urlsplit: a `?` is a wildcard here, not a query.
-        return Path(unquote(uri.partition("://")[2].removeprefix("localhost")))
-    return None
+    path = file_path(uri)
+    return None if path is None else Path(path)
 
 
 def resolve_options(names: Iterable[tuple[str, str]]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from tasks.validate.examples import EXAMPLES, example_rows
 from tasks.validate.expectation import Expectation, shortened
 from tasks.validate.judge import judge
 from tasks.validate.rejected import SourceRejects, count_rejects, rows_taken_out
+from tasks.validate.shortcut import surely_met
 from tasks.validate.suite import Suite, visible_columns
 
 VERDICT_VERSION = 1
@@ -92,7 +93,8 @@ class _State:
         if not columns:
             rows = sum(self.usable(source) for source in sources)
             return pa.table({"row": pa.array(np.arange(rows))})
-        whole = pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
+        nothing = pa.table({name: pa.array([], pa.string()) for name in columns})
+        whole = pa.concat_tables(tables, promote_options="permissive") if tables else nothing
         return whole.append_column("row", pa.array(np.arange(whole.num_rows)))
 
     def keys(self, sources: Sequence[str], rows: Sequence[int]) -> list[str]:
@@ -115,7 +117,7 @@ def _judge(expectation: Expectation, state: _State, origin: str, spec: SpaceSpec
         frame = _empty_frame(expectation, spec)
     else:
         frame = state.frame(expectation.sources, expectation.columns)
-        if frame.num_rows == 0 and expectation.columns:
+        if frame.num_rows == 0 and expectation.columns and surely_met(expectation, frame) is None:
             return _verdict(expectation, False, None, None, "there is no usable record")
     (outcome,) = judge(frame, [expectation], origin)
     if expectation.level == "columns":

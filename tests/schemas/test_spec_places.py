@@ -33,6 +33,8 @@ def spec_of(base: Path | str, source: str = "docs/", **fields: Any) -> SpaceSpec
         ("/data/docs", "/data/docs"),
         ("~/docs/*.md", f"{os.path.expanduser('~')}/docs/*.md"),  # noqa: PTH111
         ("file:///data/my%20docs", "/data/my docs"),
+        ("file://localhost/data/a?.md", "/data/a?.md"),  # a wildcard, no query
+        ("file:///data/a#1.md", "/data/a#1.md"),
         ("s3://bucket/docs/*.parquet", "s3://bucket/docs/*.parquet"),
         ("https://host/a//b.md", "https://host/a//b.md"),
     ],

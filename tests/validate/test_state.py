@@ -249,3 +249,11 @@ def test_a_verdict_is_kept_until_what_it_depends_on_changes(
     stricter = make_spec(max_reject_share=0.0)
     with pytest.raises(AssertionError, match="judged again"):
         validate_state(parts, (), load_suite(stricter), stricter, store)
+
+
+def test_no_record_is_no_repeated_one(make_spec, write_part, store, reject):
+    spec = make_spec(min_rows=0, max_reject_share=1.0)
+    part = write_part("docs", ["a"], lang=["en"], stars=[1], price=[1.0])
+    out = reject(part, {0: "repeated-key"})
+    verdicts = validate_state([part], [out], load_suite(spec), spec, store)
+    assert [verdict.name for verdict in verdicts if verdict.refuses] == []

@@ -15,6 +15,7 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from schemas.errors import UsageError
@@ -41,20 +42,36 @@ def judge_by_library(
     Raises `UsageError` for an expectation that cannot be computed on these columns, such as the
     mean of a text.
     """
-    import pandas as pd
-
+    outcomes: dict[int, Outcome] = {}
     with _LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        objects = [_object(e, table.schema, n) for n, e in enumerate(expectations)]
-        frame = table.to_pandas(types_mapper=pd.ArrowDtype)
-        batch = _batches().get_batch({"dataframe": frame})
-        results = batch.validate(
-            _library().ExpectationSuite(name="vecmill", expectations=objects),
-            result_format=_EVERY_ROW,
-        ).results
-    # The library orders results as it likes; ours carry their place.
-    by_place = {result.expectation_config.meta["place"]: result for result in results}
-    return [_outcome(by_place[n], e, origin) for n, e in enumerate(expectations)]
+        for several in (False, True):
+            chosen = {n: e for n, e in enumerate(expectations) if (len(e.columns) > 1) is several}
+            if not chosen:
+                continue
+            objects = [_object(e, table.schema, n) for n, e in chosen.items()]
+            batch = _batches().get_batch({"dataframe": _frame(table, several)})
+            results = batch.validate(
+                _library().ExpectationSuite(name="vecmill", expectations=objects),
+                result_format=_EVERY_ROW,
+            ).results
+            for result in results:  # in any order; each carries its place
+                place = result.expectation_config.meta["place"]
+                outcomes[place] = _outcome(result, chosen[place], origin)
+    return [outcomes[n] for n in range(len(expectations))]
+
+
+def _frame(table: pa.Table, several: bool) -> Any:
+    """The table for pandas: Arrow's own types, or NumPy's where columns are compared.
+
+    Of a null Arrow says that the comparison is null, over which the library stumbles; NumPy's NaN
+    is greater than nothing and equal to nothing, and so the row fails.
+    """
+    import pandas as pd
+
+    if several:
+        return table.to_pandas(date_as_object=False)
+    return table.to_pandas(types_mapper=pd.ArrowDtype)
 
 
 def wrong_values(expectation: Expectation) -> Iterator[str]:
@@ -153,10 +170,12 @@ def _outcome(result: Any, expectation: Expectation, origin: str) -> Outcome:
 
 
 def _value(value: Any) -> object:
-    """A cell as it is; pandas' own nulls become None."""
+    """A cell as Python has it; what pandas takes for missing becomes None."""
     import pandas as pd
 
-    return None if value is pd.NA or value is pd.NaT else value
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if pd.api.types.is_scalar(value) and pd.isna(value) else value
 
 
 def _exception(info: dict[str, Any]) -> str | None:

@@ -131,7 +131,9 @@ def _judge(expectation: Expectation, state: _State, origin: str, spec: SpaceSpec
     else:
         value = _number(outcome.observed)
         threshold = _threshold(expectation, value)
-        found = f"found {shortened(outcome.observed)}"
+        found = "it holds" if outcome.success else "it does not hold"
+        if outcome.observed is not None:
+            found = f"found {shortened(outcome.observed)}"
     if not outcome.success:
         rows = list(outcome.failing)[:EXAMPLES] or example_rows(expectation, frame)
         keys = state.keys(expectation.sources, rows)

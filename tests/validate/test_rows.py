@@ -73,6 +73,20 @@ def test_a_failing_row_is_rejected_with_column_value_and_what_was_expected(
             "stars = 1, price = 2.5; expected column_pair",
         ),
         (
+            "expect_column_pair_values_a_to_be_greater_than_b",
+            {"column_A": "stars", "column_B": "price"},
+            {"stars": [5, None], "price": [1.5, 2.5]},
+            [1],
+            "stars = null, price = 2.5; expected column_pair",
+        ),
+        (
+            "expect_multicolumn_values_to_be_equal",
+            {"column_list": ["text", "lang"]},
+            {"lang": ["one", None]},
+            [1],
+            "text = 'second text', lang = null",
+        ),
+        (
             "expect_select_column_values_to_be_unique_within_record",
             {"column_list": ["text", "lang"]},
             {"lang": ["one", "x"]},
@@ -87,7 +101,17 @@ def test_a_failing_row_is_rejected_with_column_value_and_what_was_expected(
             "time = ",
         ),
     ],
-    ids=["null", "between", "regex", "lengths", "pair", "within-record", "time"],
+    ids=[
+        "null",
+        "between",
+        "regex",
+        "lengths",
+        "pair",
+        "pair-null",
+        "equal-null",
+        "within",
+        "time",
+    ],
 )
 def test_kinds_of_row_expectations(
     write_part, write_suite, make_spec, store, type_, kwargs, columns, failing, detail

@@ -67,7 +67,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
-Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="The space's YAML file.")]
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help="The space's YAML file, or its URI.")]
 Mode = Literal["vector", "text", "hybrid"]
 Embedder = Literal["sentence-transformers", "open-clip", "timm"]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
@@ -215,7 +215,7 @@ def build(
 
 
 def _run_build(
-    path: Path, spec: SpaceSpec, overrides: BuildOverrides, quiet: bool, begun: float
+    place: str, spec: SpaceSpec, overrides: BuildOverrides, quiet: bool, begun: float
 ) -> Outcome:
     """The build as a flow of the configured Prefect server, or plainly where there is none."""
     from flows.progress import StageBars
@@ -223,8 +223,9 @@ def _run_build(
 
     if configured_server() is not None and not overrides.dry_run:
         from flows.flow_run import run_flow
+        from schemas.places import absolute
 
-        return run_flow(str(path.absolute()), overrides)
+        return run_flow(absolute(place, str(Path.cwd())), overrides)
     from flows.compose import build_space
     from flows.runner import PlainRunner
 

@@ -133,6 +133,8 @@ def parse_yaml(text: str) -> Parsed:
         reader = _Reader(loader)
         reader.parsed.data = reader.read(node, ())
         return reader.parsed
+    except RecursionError:
+        return Parsed(mistakes=[_syntax_mistake(yaml.YAMLError("nested without end"))])
     except yaml.YAMLError as error:
         return Parsed(mistakes=[_syntax_mistake(error)])
 

@@ -120,6 +120,13 @@ def test_a_wrong_command_line_exits_2_with_one_message(built, vecmill, arguments
     assert answer.out == ""
 
 
+def test_a_spec_may_be_a_uri(built, vecmill):
+    assert vecmill("versions", f"file://{built}").out == vecmill("versions", built).out
+    assert (
+        "memory://nothing/x.yaml cannot be read" in vecmill("build", "memory://nothing/x.yaml").err
+    )
+
+
 def test_a_wrong_spec_exits_2_and_names_every_mistake(built, vecmill, tmp_path):
     spec = tmp_path / "space.yaml"
     spec.write_text("space: Bad Name\nuri: ./db\nsourcs: []\n")

@@ -202,6 +202,7 @@ def test_a_spec_may_be_read_from_a_uri(tmp_path: Path) -> None:
         ("? [a, b]\n: 1", r"line 1, column 3 .*a key that is a list"),
         ("a: *nobody", r"line 1, column 4 .*undefined alias"),
         ("a: \x07", r"the file .*special characters are not allowed.*expected YAML"),
+        ("a: " + "[" * 3000, r"the file \(nested without end\): expected YAML"),
         ("", r"the spec is empty: expected a mapping with space, .*; vecmill init PATH writes"),
         ("# only a comment\n", r"the spec is empty"),
         ("- a\n- b", r"the spec \(a list of 2\): expected a mapping with space"),
@@ -209,7 +210,7 @@ def test_a_spec_may_be_read_from_a_uri(tmp_path: Path) -> None:
     ],
     ids=[
         *("unclosed-list", "colon-in-text", "tab", "two-documents", "endless-alias"),
-        *("list-as-key", "unknown-alias", "control-character", "empty", "comment-only"),
+        *("list-as-key", "unknown-alias", "control-character", "deep", "empty", "comment-only"),
         *("a-list", "a-word"),
     ],
 )

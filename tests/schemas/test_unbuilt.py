@@ -41,7 +41,12 @@ REFUSED = [
     ("dedupe.near", {"threshold": 0.7}, "dedupe.near", "expected null (the search for near-dup"),
     ("dedupe.near", {}, "dedupe.near", "expected null"),
     ("dedupe.semantic", {"threshold": 0.95}, "dedupe.semantic", "expected null (the search for s"),
-    ("cluster", {"method": "kmeans", "k": "auto", "map": "pca"}, "cluster", "clusters and the map"),
+    (
+        "cluster",
+        {"method": "kmeans", "k": "auto", "map": "pca"},
+        "cluster",
+        "expected null (clustering",
+    ),
     ("audit.canary", "refuse", "audit.canary", "expected off (the canary gate is not built yet)"),
     ("audit.verify", "warn", "audit.verify", "expected off (the verification gate is not built"),
     ("audit.drift", "warn", "audit.drift", "expected off (the drift gate is not built yet)"),

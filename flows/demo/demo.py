@@ -32,19 +32,19 @@ if TYPE_CHECKING:
 
 QUESTIONS = (
     ("read a CSV file into a data frame", ""),
-    ("run another program and capture what it prints", ""),
-    ("undo everything since the transaction began", ""),
-    ("how similar are two sets of vectors", "package = 'sklearn'"),
-    ("try a web request again when the server does not answer", ""),
+    ("measure how long a piece of code takes", ""),
+    ("how similar are two sets of vectors", ""),
+    ("turn JSON text into Python objects", ""),
+    ("group similar points into clusters", "package = 'sklearn'"),
 )
 """Asked of python_docs: words, and a condition on the table's columns."""
 
 PICTURE_QUESTIONS = (
-    "a red heart",
-    "a big yellow star below a small blue ring",
-    "a big yellow star at the top right on white",
+    "a big purple ring",
+    "a small green heart at the bottom left on black",
+    "a big purple circle above a small yellow star on black",
 )
-"""Asked of scenes: part of a caption, all but its background, and a whole one."""
+"""Asked of scenes: a part of what a picture shows, and all of it."""
 
 TEXT_HITS = 3
 PICTURE_HITS = 5
@@ -215,10 +215,10 @@ def _change(story: Story, bars: StageBars, material: Material) -> None:
             rows.append(
                 (
                     *(spec.space, manifest.release, what, counts.rows, counts.embedded),
-                    *(f"{manifest.timings.embed:.1f}", f"{manifest.timings.total:.1f}"),
+                    f"{manifest.timings.total:.1f}",
                 )
             )
-    heads = ["space", "release", "new in it", "rows", "embedded", "s embedding", "s in all"]
+    heads = ["space", "release", "what changed", "rows", "embedded", "seconds"]
     story.table(heads, rows, right=heads[3:])
     story.say(
         "Only contents without a vector are embedded, unchanged rows are not touched, removed "
@@ -227,7 +227,7 @@ def _change(story: Story, bars: StageBars, material: Material) -> None:
 
 
 def _words(change: Change) -> str:
-    return f"{change.edited} edited, {change.added} added, {change.removed} deleted"
+    return f"{change.edited} edited, {change.added} new, {change.removed} gone"
 
 
 def _refuse(story: Story, bars: StageBars, material: Material) -> None:

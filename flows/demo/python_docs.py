@@ -1,6 +1,7 @@
 """The docstrings of the installed packages, read from their source with `ast`, never imported.
 
-    packages → modules (the most public first) → docstrings → an even choice of each
+    packages → files, those that define most of what the package exports first
+      → docstrings, of exported names first → an even choice of each package
 
 What is taken depends on nothing but the installed files: the same environment gives the same
 records. `planted_faults` adds lines that cannot be used, and says that they are planted.
@@ -12,11 +13,12 @@ import ast
 import importlib.util
 import inspect
 import json
+import re
 import sysconfig
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain, islice
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 
 STDLIB = "stdlib"
@@ -31,22 +33,44 @@ PACKAGES = (
 )
 """The well-known ones among what vecmill itself installs; one that is absent is left out."""
 
-SHARES = {STDLIB: 6}
+SHARES = {STDLIB: 8}
 """The standard library is many packages: it may give so many times the share of one."""
 
-RECORDS = 5_400
+STDLIB_MODULES = frozenset(
+    {
+        *("abc", "argparse", "ast", "asyncio", "base64", "bdb", "bisect", "bz2"),
+        *("calendar", "cmd", "code", "codecs", "collections", "concurrent", "configparser"),
+        *("contextlib", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib"),
+        *("dis", "email", "enum", "filecmp", "fileinput", "fnmatch", "fractions", "ftplib"),
+        *("functools", "getpass", "gettext", "glob", "graphlib", "gzip", "hashlib"),
+        *("heapq", "hmac", "html", "http", "imaplib", "imghdr", "inspect", "io"),
+        *("ipaddress", "json", "keyword", "linecache", "locale", "logging", "lzma"),
+        *("mailbox", "mimetypes", "multiprocessing", "numbers", "operator", "os"),
+        *("pathlib", "pdb", "pickle", "pkgutil", "platform", "plistlib", "poplib"),
+        *("posixpath", "pprint", "profile", "pstats", "queue", "random", "re", "reprlib"),
+        *("sched", "secrets", "selectors", "shelve", "shlex", "shutil", "signal"),
+        *("smtplib", "socket", "socketserver", "sqlite3", "ssl", "statistics", "string"),
+        *("subprocess", "tarfile", "tempfile", "textwrap", "threading", "timeit", "token"),
+        *("tokenize", "tomllib", "trace", "traceback", "tracemalloc", "types", "typing"),
+        *("unittest", "urllib", "uuid", "venv", "warnings", "wave", "weakref"),
+        *("webbrowser", "xml", "xmlrpc", "zipfile", "zoneinfo"),
+    }
+)
+"""The modules of the standard library that people import."""
+
+RECORDS = 5_200
 """Enough for a real search, few enough for about a minute of embedding on two cores."""
 
 HELD_BACK = 200
 """Real records kept aside: what a later change adds."""
 
-LENGTHS = (60, 1_000)
-"""Characters of a docstring that says something and is not a manual."""
+LENGTHS = (60, 800)
+"""Characters: a shorter docstring says little; of a longer one the first paragraphs are taken."""
 
 REPEATED = 90
 """Characters: a shorter text that a package repeats is boilerplate; a longer one stays."""
 
-FILES_READ = 45
+FILES_READ = 40
 """Source files parsed of one package (times its share): torch alone has 2,400."""
 
 LARGEST = 400_000
@@ -89,25 +113,35 @@ def collect_docs(records: int = RECORDS, packages: Sequence[str] = PACKAGES) -> 
 
 
 def read_package(package: str) -> Iterator[Doc]:
-    """The package's docstrings: the first of each module, then the second of each, and so on."""
-    files = source_files(package)[: FILES_READ * SHARES.get(package, 1)]
-    queues = [iter(read_module(path, package, module)) for path, module in files]
+    """The package's docstrings: those of the names that it exports, then the others.
+
+    Both in rounds: the first of each file, then the second of each, and so on.
+    """
+    files = source_files(package)
+    exported = exported_names(files)
+    chosen = sorted(files, key=lambda file: _rank(file, exported))
+    chosen = chosen[: FILES_READ * SHARES.get(package, 1)]
+    docs = [list(read_module(file.path, package, file.module)) for file in chosen]
     seen: set[str] = set()
-    while queues:
-        left = []
-        for queue in queues:
-            doc = next(queue, None)
-            if doc is None:
-                continue
-            left.append(queue)
-            if doc.text not in seen or len(doc.text) > REPEATED:
+    for wanted in (True, False):
+        queues = [[d for d in part if (_root(d) in exported) is wanted] for part in docs]
+        for doc in chain.from_iterable(zip_longest(*queues)):
+            if doc is not None and (doc.text not in seen or len(doc.text) > REPEATED):
                 seen.add(doc.text)
                 yield doc
-        queues = left
 
 
-def source_files(package: str) -> list[tuple[Path, str]]:
-    """The package's Python files and their module names, the most public ones first."""
+@dataclass(frozen=True)
+class SourceFile:
+    """A Python file of a package."""
+
+    path: Path
+    module: str
+    depth: int  # folders below the package
+
+
+def source_files(package: str) -> list[SourceFile]:
+    """The package's Python files by module name; `[]` for a package that is not installed."""
     if package == STDLIB:
         root, prefix = Path(sysconfig.get_path("stdlib")), ""
     else:
@@ -116,21 +150,55 @@ def source_files(package: str) -> list[tuple[Path, str]]:
             return []
         root, prefix = Path(next(iter(spec.submodule_search_locations))), package
     files = []
+    for path in _python_files(root, STDLIB_MODULES if package == STDLIB else None):
+        parts = path.relative_to(root).with_suffix("").parts
+        module = ".".join([*([prefix] if prefix else []), *(p for p in parts if p != "__init__")])
+        files.append(SourceFile(path, module, len(parts) - 1))
+    return sorted(files, key=lambda file: file.module)
+
+
+def _python_files(root: Path, top: frozenset[str] | None) -> Iterator[Path]:
+    """The Python files below `root` that are worth reading, perhaps of some modules alone."""
     for path in root.rglob("*.py"):
         parts = path.relative_to(root).with_suffix("").parts
-        if LEFT_OUT.intersection(parts) or any(p.startswith(("test_", "__main")) for p in parts):
+        odd = any(part.startswith(("test_", "__main")) for part in parts)
+        if odd or LEFT_OUT.intersection(parts) or (top is not None and parts[0] not in top):
             continue
-        module = ".".join([*([prefix] if prefix else []), *(p for p in parts if p != "__init__")])
-        if module and path.stat().st_size <= LARGEST:
-            files.append((path, module))
-    if package == STDLIB:
-        files = [file for file in files if not file[1].startswith("_")]
-    return sorted(files, key=_remoteness)
+        if path.stat().st_size <= LARGEST:
+            yield path
 
 
-def _remoteness(file: tuple[Path, str]) -> tuple[int, str]:
-    """How far a module is from what people import: its depth, and each private name in it."""
-    return file[1].count(".") + file[1].count("._"), file[1]
+def exported_names(files: Sequence[SourceFile]) -> frozenset[str]:
+    """What the `__init__` of the package and of its subpackages import, or name in `__all__`."""
+    names: set[str] = set()
+    for file in files:
+        if file.path.name == "__init__.py" and file.depth <= 1 and (tree := _parse(file.path)):
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ImportFrom):
+                    names.update(alias.asname or alias.name for alias in node.names)
+                elif isinstance(node, ast.Assign) and _is_all(node):
+                    constants = (c for c in ast.walk(node.value) if isinstance(c, ast.Constant))
+                    names.update(c.value for c in constants if isinstance(c.value, str))
+    return frozenset(name for name in names if not name.startswith("_"))
+
+
+def _is_all(node: ast.Assign) -> bool:
+    return any(isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets)
+
+
+_DEFINED = re.compile(rb"^(?:async def|def|class) ([A-Za-z]\w*)", re.MULTILINE)
+
+
+def _rank(file: SourceFile, exported: frozenset[str]) -> tuple[int, int, str]:
+    """The more exported names a file defines the better, then the less deep and private it is."""
+    defined = {name.decode() for name in _DEFINED.findall(file.path.read_bytes())}
+    module = file.module
+    return -len(defined & exported), module.count(".") + module.count("._"), module
+
+
+def _root(doc: Doc) -> str:
+    """The name that the module defines; methods belong to their class and count as others."""
+    return doc.name.removeprefix(f"{doc.module}.")
 
 
 def read_module(path: Path, package: str, module: str) -> Iterator[Doc]:
@@ -138,15 +206,13 @@ def read_module(path: Path, package: str, module: str) -> Iterator[Doc]:
 
     A file that this Python cannot parse (a template, another version's syntax) has none.
     """
-    try:
-        with warnings.catch_warnings(action="ignore"):  # other people's odd escapes
-            tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):
+    tree = _parse(path)
+    if tree is None:
         return
     counts: dict[str, int] = {}
     for node, qualname, kind in chain([(tree, "", "module")], _public_nodes(tree)):
-        text = inspect.cleandoc(ast.get_docstring(node, clean=False) or "").strip()
-        if not LENGTHS[0] <= len(text) <= LENGTHS[1] or _unencodable(text):
+        text = _beginning(inspect.cleandoc(ast.get_docstring(node, clean=False) or "").strip())
+        if len(text) < LENGTHS[0] or _unencodable(text):
             continue
         # A name can be defined twice (overloads, if/else): the second is name~2.
         counts[qualname] = counts.get(qualname, 0) + 1
@@ -160,6 +226,22 @@ def read_module(path: Path, package: str, module: str) -> Iterator[Doc]:
             signature=_signature(node),
             text=text,
         )
+
+
+def _parse(path: Path) -> ast.Module | None:
+    try:
+        with warnings.catch_warnings(action="ignore"):  # other people's odd escapes
+            return ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return None
+
+
+def _beginning(text: str) -> str:
+    """The first paragraphs of `text`, as many as fit; `""` where not even the first does."""
+    if len(text) <= LENGTHS[1]:
+        return text
+    end = text.rfind("\n\n", 0, LENGTHS[1])
+    return text[: max(end, 0)].rstrip()
 
 
 def _unencodable(text: str) -> bool:

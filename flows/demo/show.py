@@ -70,12 +70,18 @@ class Story:
         }
         self.table(["", *names], [(label, *values) for label, values in rows.items()], names)
 
+    def _lined(self, style: str, **widths: int) -> Table:
+        """A table of columns of fixed width and one that takes the rest, cut to its lines."""
+        table = Table(box=None, show_header=False, padding=(0, 1), expand=True)
+        for name, width in widths.items():
+            justify = "left" if name == "reason" else "right"
+            table.add_column(width=width, justify=justify, style=style, no_wrap=True)
+        table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+        return table
+
     def rejects(self, groups: Sequence[RejectGroup]) -> None:
         """Each reason with its count and meaning, and one example below it."""
-        table = Table(box=None, show_header=False, padding=(0, 1))
-        table.add_column(justify="right", no_wrap=True, min_width=3)
-        table.add_column(no_wrap=True, style="yellow", min_width=18)
-        table.add_column(no_wrap=True, overflow="ellipsis")
+        table = self._lined("green", count=5, reason=20)
         for group in groups:
             example = group.examples[0]
             place = f"line {example.position} of {Path(example.uri).name}"
@@ -92,9 +98,7 @@ class Story:
         """The hits of one search, each with its score, a name and a line about it."""
         condition = f"  [dim]where {escape(where)}[/]" if where else ""
         self.console.print(f'\n [bold]"{escape(query)}"[/]{condition}')
-        table = Table(box=None, show_header=False, padding=(0, 1))
-        table.add_column(justify="right", no_wrap=True, style="green", min_width=6)
-        table.add_column(no_wrap=True, overflow="ellipsis")
+        table = self._lined("green", score=7)
         for score, (name, about) in zip(found.hits.column(SCORE).to_pylist(), hits, strict=True):
             line = Text.assemble(one_line(name, 90), "\n", (one_line(about, 160), "dim"))
             table.add_row(f"{score:.3f}", line)

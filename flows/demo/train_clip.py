@@ -52,7 +52,7 @@ HELD_OUT_SHARE = 10
 MEAN = (0.5, 0.5, 0.5)
 STD = (0.25, 0.25, 0.25)
 
-SYNONYMS = {"large": "big", "gray": "grey", "center": "centre", "middle": "centre"}
+SYNONYMS = {"an": "a", "large": "big", "gray": "grey", "center": "centre", "middle": "centre"}
 """Words that people type, and the word of the vocabulary that they mean."""
 
 PAD, UNKNOWN, END = "[PAD]", "[UNK]", "[END]"

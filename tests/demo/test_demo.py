@@ -69,7 +69,7 @@ def test_planted_copies_are_marked(first: str) -> None:
 
 
 def test_a_change_of_one_percent_embeds_what_changed(first: str) -> None:
-    assert re.search(r"scenes v0002 1 edited, 1 added, 1 deleted 320 2 ", first)
+    assert re.search(r"scenes v0002 1 edited, 1 new, 1 gone 320 2 ", first)
 
 
 def test_the_refused_build_leaves_prod(first: str) -> None:

@@ -31,6 +31,7 @@ def test_every_word_of_the_captions_is_known(tokenizer: open_clip.tokenizer.HFTo
     [
         ("A Big RED star", "a big red star"),
         ("a large gray ring", "a big grey ring"),
+        ("an orange star", "a orange star"),
         ("a heart at the middle", "a heart at the centre"),
     ],
 )

@@ -156,14 +156,18 @@ def init(
 
     if out.exists() and not force:
         raise UsageError(f"'{out}' exists already; give another name with --out, or --force")
-    looks = look_at(paths)
-    text = space_yaml(looks, out.parent, space=space, embedder=kind, model=model)
+    found = look_at(paths)
+    text = space_yaml(found, out.parent, space=space, embedder=kind, model=model)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8")
     from flows.terminal import say
 
-    for look in looks:
+    for look in found.sources:
         say(f"{look.name}: {look.kind}, {look.files:,} × {look.ending} at {look.path}")
+        for note in look.notes:
+            say(f"  {note}")
+    for each in found.left:
+        say(f"not taken: {each}")
     typer.echo(out)
     say(f"Read it, then: vecmill build {out}")
 

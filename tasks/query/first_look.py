@@ -1,6 +1,6 @@
-"""A first look at files, to write a spec for them: formats, columns, and which is likely what.
+"""A first look at files, to write a spec for them: which sources there are, and what is left out.
 
-    paths → files by folder and ending → one source each, with its key, text and other columns
+    paths → files by folder and ending → one source each (tables: `table_look`) → FirstLook
 
 Only names and the first rows are read. The guesses are written with their reasons, for the user to
 correct.
@@ -12,78 +12,78 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from schemas.column_names import LANCE_NAMES, RESERVED_NAMES
 from schemas.errors import UsageError
-from schemas.formats import ARCHIVES, COMPRESSIONS, DOCUMENTS, KNOWN, PICTURES, TABLES
-from tasks.query.table_head import Column, read_head
+from schemas.formats import COMPRESSIONS, DOCUMENTS, KNOWN, PICTURES, TABLES
+from tasks.query.table_head import Head, read_head
+from tasks.query.table_look import Look, look_at_table
 
 FILES = 50_000
 """Files looked at below a folder; more of them change no guess."""
 
-COLUMNS = 12
-"""Columns carried into the table by default."""
+HEADS = 20
+"""Tables of a folder whose columns are compared."""
 
-KEY_NAMES = ["id", "key", "doc_id", "docid", "document_id", "item_id", "uuid", "guid", "pk"]
-TEXT_NAMES = [
-    *("title", "headline", "name", "subject", "question", "prompt", "summary", "abstract"),
-    *("text", "body", "content", "document", "passage", "sentence", "description", "answer"),
-    *("caption", "review", "article", "comment", "message"),
-]
-LONG = 40
-"""Characters a text column has on average, at least, where its name says nothing."""
+ANY_PICTURE = "pictures"
+"""Stands for the ending of a folder's pictures: they are one source, whatever their formats."""
 
-SHORT = 120
-"""Characters above which a column that is not embedded is not carried either."""
+PACKED = ("csv", "tsv", "jsonl", "ndjson")
+"""The formats that are read compressed too."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """One source as guessed; `notes` explain a guess that a user should check."""
+class FirstLook:
+    """The sources as guessed; `left` says what is not taken and why."""
 
-    name: str
-    kind: str
-    path: str
-    ending: str
-    files: int
-    key: str | None = None
-    text: tuple[str, ...] = ()
-    image: str | None = None
-    columns: tuple[tuple[str, str], ...] = ()  # (name in the file, name in the table)
+    sources: tuple[Look, ...]
     left: tuple[str, ...] = ()
-    notes: tuple[str, ...] = field(default=())
 
 
-def look_at(paths: Sequence[Path]) -> list[Look]:
+@dataclass(frozen=True)
+class Group:
+    """Files of one ending: all below the folder `place`, or those that were named in it."""
+
+    place: Path
+    ending: str
+    whole: bool
+
+
+def look_at(paths: Sequence[Path]) -> FirstLook:
     """The sources that `paths` (files or folders) hold.
 
-    Raises `UsageError` for a path that is missing and where nothing is readable.
+    Raises `UsageError` for a path that is missing, for a named file that cannot be read, and where
+    nothing can be embedded.
     """
-    groups: dict[tuple[Path, str, bool], list[Path]] = {}
+    groups: dict[Group, list[Path]] = {}
     unknown: Counter[str] = Counter()
-    for path in paths:
+    for path in dict.fromkeys(paths):
         if not path.exists():
             raise UsageError(f"'{path}' does not exist; expected a file or folder to look at")
+        whole = path.is_dir()
         for file in _files(path):
             ending = _ending(file)
             if ending is None:
                 unknown[file.suffix or file.name] += 1
-            else:
-                place = path if path.is_dir() else file.parent
-                groups.setdefault((place, ending, path.is_dir()), []).append(file)
-    if not groups:
-        seen = ", ".join(f"{n} × {name}" for name, n in unknown.most_common(5)) or "no file"
+                continue
+            any_picture = whole and ending.lower() in PICTURES
+            place = path if whole else file.parent
+            group = Group(place, ANY_PICTURE if any_picture else ending, whole)
+            groups.setdefault(group, []).append(file)
+    left = [f"{n} × {name}: no reader knows this ending" for name, n in unknown.most_common()]
+    looks: list[Look] = []
+    for group, files in groups.items():
+        alone = not unknown and [g.place for g in groups].count(group.place) == 1
+        looks += _look(group, sorted(files), alone, left)
+    if not looks:
+        said = "; ".join(left) or "no file"
         raise UsageError(
-            f"nothing to embed in {', '.join(str(p) for p in paths)} (found {seen}); "
+            f"nothing to embed in {', '.join(str(p) for p in paths)} (found {said}); "
             f"expected files ending in {', '.join(sorted(KNOWN))}"
         )
-    taken: set[str] = set()
-    return [
-        _look(place, ending, whole, sorted(files), taken)
-        for (place, ending, whole), files in _merge_pictures(groups, unknown).items()
-    ]
+    return FirstLook(tuple(_named(looks)), tuple(left))
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -105,125 +105,88 @@ def _files(path: Path) -> Iterator[Path]:
 def _ending(file: Path) -> str | None:
     """The ending as the file writes it (`JPG`, `csv.gz`), or None for no known format."""
     parts = file.name.split(".")[1:]
-    if not parts:
-        return None
-    take = 2 if parts[-1].lower() in COMPRESSIONS and len(parts) > 1 else 1
-    return ".".join(parts[-take:]) if parts[-take].lower() in KNOWN else None
+    if len(parts) > 1 and parts[-1].lower() in COMPRESSIONS:
+        return ".".join(parts[-2:]) if parts[-2].lower() in PACKED else None
+    return parts[-1] if parts and parts[-1].lower() in KNOWN else None
 
 
-def _merge_pictures(
-    groups: dict[tuple[Path, str, bool], list[Path]], unknown: Counter[str]
-) -> dict[tuple[Path, str, bool], list[Path]]:
-    """A folder of nothing but pictures is one source, whatever their formats."""
-    out: dict[tuple[Path, str, bool], list[Path]] = {}
-    for (place, ending, whole), files in groups.items():
-        others = [end for at, end, _ in groups if at == place]
-        pure = whole and not unknown and all(_format(end) in PICTURES for end in others)
-        out.setdefault((place, "" if pure else ending, whole), []).extend(files)
-    return out
-
-
-def _format(ending: str) -> str:
-    return ending.split(".")[0].lower()
-
-
-def _look(place: Path, ending: str, whole: bool, files: list[Path], taken: set[str]) -> Look:
-    if len(files) == 1 and not whole:
-        path, stem = str(files[0]), files[0].name.split(".")[0]
-    elif not ending:
-        path, stem = str(place), place.resolve().name
-    else:
-        path = str(place / (f"**/*.{ending}" if whole else f"*.{ending}"))
-        stem = place.resolve().name
-    name = _name(stem, taken)
-    form = _format(ending) if ending else "pictures"
+def _look(group: Group, files: list[Path], alone: bool, left: list[str]) -> list[Look]:
+    """The sources of one group; what cannot be taken is added to `left`."""
+    form = group.ending.split(".")[0].lower()
     if form in TABLES:
-        return _table(name, path, ending, files)
-    if form in DOCUMENTS:
-        return Look(name, "text", path, ending, len(files))
-    assert not ending or form in PICTURES | ARCHIVES
-    return Look(name, "image", path, ending or "pictures", len(files))
+        return _tables(group, files, form, left)
+    kind = "text" if form in DOCUMENTS else "image"
+    folder = group.ending == ANY_PICTURE and alone
+    path = str(group.place) if folder else _pattern(group, files, group.whole)
+    return [Look(_stem(group, files), kind, path, group.ending, len(files))]
 
 
-def _name(stem: str, taken: set[str]) -> str:
-    """A legal name that no other source has."""
-    base = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_") or "source"
-    base = base if base[0].isalpha() else f"s_{base}"
-    name, number = base[:90], 1
-    while name in taken:
-        number += 1
-        name = f"{base[:90]}_{number}"
-    taken.add(name)
-    return name
+def _tables(group: Group, files: list[Path], form: str, left: list[str]) -> list[Look]:
+    """One source for the tables that have the same columns; of very many the first speaks."""
+    many = len(files) > HEADS
+    found: dict[tuple[str, ...], tuple[Head, list[Path]]] = {}
+    for file in files:
+        if many and found:
+            break
+        with _leaving_out(group, left):
+            head = read_head(file, form)
+            names = tuple(column.name for column in head.columns)
+            found.setdefault(names, (head, []))[1].append(file)
+    looks = []
+    for head, same in found.values():
+        mine = files if many else same
+        with _leaving_out(group, left):
+            path = _pattern(group, mine, group.whole and len(mine) == len(files))
+            looks.append(look_at_table(_stem(group, mine), path, head, group.ending, len(mine)))
+    return looks
 
 
-def _table(name: str, path: str, ending: str, files: list[Path]) -> Look:
-    head = read_head(files[0], _format(ending))
-    images = [c for c in head if c.kind == "bytes"]
-    texts = [] if images else _texts(head)
-    if not images and not texts:
-        raise UsageError(
-            f"{files[0]}: no column of text and none of image bytes; its columns are "
-            + ", ".join(f"{c.name} ({c.kind})" for c in head)
-        )
-    notes = []
-    key = _key(head, texts)
-    if not key.unique:
-        notes.append(f"key: no column is unique in the first rows; {key.name} is a guess")
-    chosen = {key.name, *(c.name for c in texts), *(c.name for c in images)}
-    carried = [c for c in head if c.name not in chosen and c.short(SHORT)][:COLUMNS]
-    renamed = _renamed([c.name for c in carried])
-    return Look(
-        name=name,
-        kind="image" if images else "text",
-        path=path,
-        ending=ending,
-        files=len(files),
-        key=key.name,
-        text=tuple(c.name for c in texts),
-        image=images[0].name if images else None,
-        columns=tuple(zip((c.name for c in carried), renamed, strict=True)),
-        left=tuple(c.name for c in head if c.name not in chosen and c not in carried),
-        notes=tuple(notes),
-    )
+@contextmanager
+def _leaving_out(group: Group, left: list[str]) -> Iterator[None]:
+    """What cannot be read is left out where a folder was named, and an error where the file was."""
+    try:
+        yield
+    except UsageError as error:
+        if not group.whole:
+            raise
+        left.append(str(error))
 
 
-def _texts(head: list[Column]) -> list[Column]:
-    """The columns to embed: by their names, else the long ones, else the longest."""
-    strings = [c for c in head if c.kind == "string"]
-    named = [c for c in strings if c.name.lower() in TEXT_NAMES]
-    if any(c.length >= LONG for c in named) or len(named) > 1:
-        return sorted(named, key=lambda c: TEXT_NAMES.index(c.name.lower()))
-    long = [c for c in strings if c.length >= LONG]
-    candidates = long or named or [c for c in strings if c.name.lower() not in KEY_NAMES]
-    return candidates if long else sorted(candidates, key=lambda c: -c.length)[:1]
+def _stem(group: Group, files: list[Path]) -> str:
+    """What the source is called after: the only file that was named, or the folder."""
+    if len(files) == 1 and not group.whole:
+        return files[0].name.split(".")[0]
+    return group.place.resolve().name
 
 
-def _key(head: list[Column], texts: list[Column]) -> Column:
-    """The likeliest key: by name, then by being unique, then by coming first."""
-
-    def rank(column: Column) -> tuple[bool, int, bool]:
-        name = column.name.lower()
-        known = KEY_NAMES.index(name) if name in KEY_NAMES else len(KEY_NAMES)
-        if known == len(KEY_NAMES) and not name.endswith("_id"):
-            known += 1
-        return not column.unique, known, column in texts
-
-    usable = [c for c in head if c.kind in ("string", "integer")]
-    if not usable:
-        raise UsageError(
-            "no column can be the key: expected one of strings or integers, found "
-            + ", ".join(f"{c.name} ({c.kind})" for c in head)
-        )
-    return min(usable, key=rank)
+def _pattern(group: Group, files: list[Path], everything: bool) -> str:
+    """A path or glob that means these files; `everything`: all of that ending below the folder."""
+    if len(files) == 1 and not everything:
+        return str(files[0])
+    if not everything:
+        names = [_escaped(file.relative_to(group.place).as_posix()) for file in files]
+        return f"{_escaped(str(group.place))}/{{{','.join(re.sub('[,}]', '?', n) for n in names)}}}"
+    endings = sorted({file.name.rpartition(".")[2] for file in files})
+    ending = group.ending if group.ending != ANY_PICTURE else endings[0]
+    if group.ending == ANY_PICTURE and len(endings) > 1:
+        ending = f"{{{','.join(endings)}}}"
+    return f"{_escaped(str(group.place))}/**/*.{ending}"
 
 
-def _renamed(names: list[str]) -> list[str]:
-    """Names that the table can have: none of the contract's own, no dots, none twice."""
-    out: list[str] = []
-    for name in names:
-        target = re.sub(r"\W", "_", name) or "column"
-        while target in RESERVED_NAMES | LANCE_NAMES or target in out:
-            target += "_"
-        out.append(target)
-    return out
+def _escaped(path: str) -> str:
+    """The path with its own wildcards as characters."""
+    return re.sub(r"[*?\[{]", r"[\g<0>]", path)
+
+
+def _named(looks: Sequence[Look]) -> Iterator[Look]:
+    """The looks, each with a legal name that no other has."""
+    taken: set[str] = set()
+    for look in looks:
+        base = re.sub(r"[^a-z0-9]+", "_", look.name.lower()).strip("_") or "source"
+        base = (base if base[0].isalpha() else f"s_{base}")[:90]
+        name, number = base, 1
+        while name in taken:
+            number += 1
+            name = f"{base}_{number}"
+        taken.add(name)
+        yield replace(look, name=name)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from tasks.query.first_look import Look
+from tasks.query.first_look import FirstLook
+from tasks.query.table_look import Look
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def suggest(looks: Sequence[Look]) -> Suggestion:
 
 
 def space_yaml(
-    looks: Sequence[Look],
+    found: FirstLook,
     folder: Path,
     *,
     space: str | None = None,
@@ -51,12 +52,15 @@ def space_yaml(
     model: str | None = None,
 ) -> str:
     """The text of a spec that will lie in `folder`; names and models are guessed unless given."""
+    looks = found.sources
     guess = suggest(looks)
     sources = "\n".join(_source(look, folder) for look in looks)
+    left = "".join(f"# Not taken: {_comment(each)}\n" for each in found.left)
     text = any(look.kind == "text" for look in looks)
     why = "as given." if model else guess.why
     return (
         HEAD.format(space=_scalar(space or _space(folder, looks)), sources=sources)
+        + left
         + (CHUNK if text else NO_CHUNK)
         + EMBEDDER.format(
             kind=embedder or guess.kind,
@@ -93,7 +97,7 @@ def _source(look: Look, folder: Path) -> str:
         f"    kind: {look.kind}",
         f"    path: {_scalar(_relative(look.path, folder))}   # {look.files:,} × {look.ending}",
     ]
-    lines += [f"    # {note}" for note in look.notes]
+    lines += [f"    # {_comment(note)}" for note in look.notes]
     if look.key is not None:
         lines.append(f"    key: {_scalar(look.key)}   # unique: it becomes part of every id")
     else:

@@ -120,6 +120,7 @@ def embedder(monkeypatch):
         embed_texts=lambda texts, query=False: embed(list(texts)),
         embed_images=lambda pictures: embed(["the cat"]),
     )
-    monkeypatch.setattr("tasks.embedders.resolve.resolve", lambda spec, kinds: ref)
+    # load first: it imports resolve, and must not get the one that stands in for it
     monkeypatch.setattr("tasks.embedders.load.load", lambda ref: fake)
+    monkeypatch.setattr("tasks.embedders.resolve.resolve", lambda spec, kinds: ref)
     return ref

@@ -20,7 +20,7 @@ from schemas.reasons import Reason
 from schemas.refs import FileRef
 from schemas.spec import SourceSpec
 from tasks.ingest.path_pattern import PathPattern, path_pattern
-from tasks.store.opening import filesystem, local_path
+from tasks.store.opening import filesystem, local_path, without_values
 
 
 def list_files(source: SourceSpec, options: dict[str, Any]) -> tuple[str, list[FileRef]]:
@@ -36,13 +36,13 @@ def list_files(source: SourceSpec, options: dict[str, Any]) -> tuple[str, list[F
             root, files = _list_remote(source.path, options)
     except VecmillError:
         raise
-    except Exception as error:
-        said = str(error) or type(error).__name__
+    except Exception as error:  # noqa: BLE001  each driver raises errors of its own
+        said = without_values(str(error) or type(error).__name__, options)
         raise SourceError(
             source.name,
             f"source {source.name!r}: cannot list {source.path!r}: {said}; "
             "expected a file, a folder or a glob that this machine can read",
-        ) from error
+        ) from None  # the error itself may quote a secret, and would be shown as the cause
     if not files:
         raise SourceError(
             source.name,
@@ -111,8 +111,10 @@ def _local_file(path: Path, relative: str, problem: Reason | None = None) -> Fil
     try:
         status = path.lstat() if problem else path.stat()
         size, stamp = status.st_size, str(status.st_mtime_ns)
-        if not problem and not stat.S_ISREG(status.st_mode):
-            problem = Reason.UNREADABLE_FILE  # opening a named pipe would wait for ever
+        if not problem and not (stat.S_ISREG(status.st_mode) and os.access(path, os.R_OK)):
+            # A named pipe would be waited for; a right that is missing may be given later, and
+            # that shall be another listing.
+            problem = Reason.UNREADABLE_FILE
     except OSError as error:
         size, stamp, problem = 0, f"errno {error.errno}", problem or Reason.UNREADABLE_FILE
     key, uri = _name(relative), _name(str(path), normalize=False)

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.arrow import records_schema
+from schemas.errors import VecmillError
 from schemas.progress import SILENT, Progress
 from schemas.reasons import MEANING, Reason
 from schemas.refs import FileRef, PartSpec, RecordsPart, RejectsRef
@@ -26,7 +27,7 @@ from tasks.ingest.grouping import holds_many
 from tasks.ingest.reader import RawBatch, Rejected, UnreadableError, reader_for
 from tasks.ingest.record_checks import judge
 from tasks.ingest.tabular import no_records
-from tasks.store.opening import resolve_options
+from tasks.store.opening import resolve_options, without_values
 from tasks.store.workdir import ROWS_PER_GROUP, RejectsWriter, Store, read_rejects_ref
 
 GROUP_BYTES = 64 * 1024 * 1024
@@ -89,9 +90,14 @@ def raw_batches(part: PartSpec) -> Iterator[tuple[FileRef, RawBatch]]:
         except UnreadableError as error:
             yield file, _broken(file, kind, error.reason, error.detail)
         except OSError as error:
+            said = without_values(error.strerror or str(error), options)
             if error.errno not in FAULTS_OF_A_FILE and not isinstance(error, FileNotFoundError):
-                raise
-            yield file, _broken(file, kind, Reason.UNREADABLE_FILE, error.strerror or str(error))
+                # The error itself may quote a secret, and would be shown as the cause.
+                raise VecmillError(
+                    f"{file.uri} cannot be read: {type(error).__name__}: {said}; expected a disk "
+                    "and a network that answer: see to that and build again"
+                ) from None
+            yield file, _broken(file, kind, Reason.UNREADABLE_FILE, said)
 
 
 def _broken(file: FileRef, kind: str, reason: Reason, detail: str) -> RawBatch:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from schemas.arrow import items_schema
 from schemas.refs import ItemsPart
@@ -22,7 +21,7 @@ def read_items(parts: Sequence[ItemsPart], columns: Sequence[str]) -> pl.DataFra
         pl.lit("").alias("part"), pl.lit(0, pl.Int64).alias("row")
     )
     frames = [
-        pl.DataFrame(pq.read_table(part.path, columns=list(columns)))
+        pl.read_parquet(part.path, columns=list(columns))
         .with_row_index("row")
         .with_columns(pl.lit(part.path).alias("part"), pl.col("row").cast(pl.Int64))
         .select(empty.columns)

@@ -84,6 +84,13 @@ def resolve_options(names: Iterable[tuple[str, str]]) -> dict[str, Any]:
     return {option: os.environ[name] for option, name in pairs}
 
 
+def without_values(text: str, options: dict[str, Any]) -> str:
+    """The text without any option's value: a driver may quote one in its error."""
+    for option, value in options.items():
+        text = text.replace(str(value), f"({option})") if value else text
+    return text
+
+
 def filesystem(uri: str, options: dict[str, Any]) -> Any:
     """The fsspec file system of a URI, with `options` under LanceDB's or fsspec's names.
 

@@ -9,7 +9,6 @@ from functools import lru_cache
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.store.workdir import Store
@@ -29,7 +28,7 @@ def vector_index(store: Store, vector_key: str) -> pl.DataFrame:
     Returns columns content_hash (binary, unique), file (str), at (uint32, row in the file).
     """
     frames = [
-        pl.DataFrame(pq.read_table(path, columns=["content_hash"]).cast(_BINARY))
+        pl.read_parquet(path, columns=["content_hash"])
         .with_row_index("at")
         .with_columns(file=pl.lit(str(path)))
         for path in store.files(vectors_folder(vector_key))
@@ -37,9 +36,6 @@ def vector_index(store: Store, vector_key: str) -> pl.DataFrame:
     if not frames:
         return pl.DataFrame(schema={"content_hash": pl.Binary, "file": pl.String, "at": pl.UInt32})
     return pl.concat(frames).select("content_hash", "file", "at").unique("content_hash", keep="any")
-
-
-_BINARY = pa.schema([pa.field("content_hash", pa.binary())])
 
 
 def read_vectors(places: pl.DataFrame, dimensions: int) -> np.ndarray:

@@ -135,6 +135,15 @@ def test_what_is_neither_file_nor_folder_is_not_opened(tmp_path, ingest):
     assert found.rejects("key", "reason") == [("pipe.md", "unreadable-file")]
 
 
+def test_a_right_that_is_given_later_makes_another_listing(tmp_path, monkeypatch):
+    (tmp_path / "a.md").write_text("a")
+    (tmp_path / "b.md").write_text("b")
+    with monkeypatch.context() as patched:  # root may read everything
+        patched.setattr(os, "access", lambda path, mode: path.name != "b.md")
+        assert problems(tmp_path) == {"b.md": "unreadable-file"}
+    assert problems(tmp_path) == {}
+
+
 def test_a_root_that_is_a_link_itself(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "a.txt").write_text("x")

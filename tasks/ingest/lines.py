@@ -111,7 +111,7 @@ def _layout(head: bytes, part: PartSpec) -> Layout:
     types = {name: pa.string() for name in wanted}
     types |= {c.name: _parsed_type(arrow_type(kinds[c.target])) for c in source.columns}
     types |= {name: pa.string() for name in source.text}
-    numbers = {int: pa.int64(), float: pa.float64()}
+    numbers: dict[type, pa.DataType] = {int: pa.int64(), float: pa.float64()}
     for name in (source.time, source.key):
         first = next((o[name] for o in objects if name is not None and o.get(name)), None)
         if name is not None:

@@ -13,7 +13,7 @@ embedder.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import polars as pl
 import pyarrow as pa
@@ -22,20 +22,24 @@ import pyarrow.parquet as pq
 from schemas.arrow import CONTENTS, PLAN
 from schemas.refs import ItemsPart, PlanRef
 from tasks.plan.base import Base, BaseRef, read_base
+from tasks.plan.contents import contents_rows, missing_contents
 from tasks.store.items import read_items
 from tasks.store.vectors import vector_index
 from tasks.store.workdir import Store
 
 CLASSES = ("new", "changed", "metadata_only", "rejudged", "unchanged", "removed")
 
+ROWS_AT_ONCE = 65_536
+"""Rows that are written together: some MB."""
+
 VERDICT = ("duplicate_of", "duplicate_kind", "duplicate_score")
 
 
 def classify(items: pl.DataFrame, base: Base, vector_key: str) -> pl.DataFrame:
-    """The plan's rows (schema `PLAN` plus kind, source, key, uri for the items).
+    """The plan's rows (schema `PLAN`).
 
-    `items` has columns id, kind, source, key, uri, content_hash, row_hash, part, row and the
-    verdict; `vector_key` is that of the build's embedder: another one makes every row `changed`.
+    `items` has columns id, content_hash, row_hash, part, row and the verdict; `vector_key` is that
+    of the build's embedder: another one makes every row `changed`.
     """
     old = base.rows.select(
         "id",
@@ -72,21 +76,6 @@ def classify(items: pl.DataFrame, base: Base, vector_key: str) -> pl.DataFrame:
         "id", "rowaddr", pl.lit("removed").alias("class")
     )
     return pl.concat([kept, gone], how="diagonal")
-
-
-def missing_contents(plan: pl.DataFrame, known: pl.DataFrame, overwrite: bool) -> pl.DataFrame:
-    """The distinct contents that must be embedded, text first, in item order (`CONTENTS`)."""
-    written = plan.filter(
-        pl.col("content_hash").is_not_null()
-        & pl.col("vector_rowaddr").is_null()
-        & ((pl.col("class") != "unchanged") | pl.lit(overwrite))
-    )
-    return (
-        written.join(known.select("content_hash"), on="content_hash", how="anti")
-        .unique("content_hash", keep="first", maintain_order=True)
-        .select(CONTENTS.names)
-        .sort("kind", descending=True, maintain_order=True)
-    )
 
 
 def plan_build(
@@ -129,8 +118,7 @@ def plan_against(
     rejected: Collection[bytes] = (),
 ) -> PlanRef:
     """`plan_build` against rows that are at hand."""
-    columns = ["id", "kind", "source", "key", "uri", "content_hash", "row_hash"]
-    state = read_items(items, columns)
+    state = read_items(items, ["id", "content_hash", "row_hash"])
     if rejected:
         state = state.filter(~pl.col("content_hash").is_in(list(rejected)))
     if state["id"].n_unique() != state.height:
@@ -138,13 +126,13 @@ def plan_against(
         raise ValueError(f"ids stand twice in the items, for example {twice}")
     state = state.join(pl.read_parquet(duplicates), on="id", how="left", maintain_order="left")
     plan = classify(state, base, vector_key)
-    contents = missing_contents(plan, vector_index(store, vector_key), overwrite)
+    missing = missing_contents(plan, vector_index(store, vector_key), overwrite)
     counts = dict(plan["class"].value_counts().iter_rows())
     return PlanRef(
-        path=_write(plan, PLAN, store, name),
-        contents=_write(contents, CONTENTS, store, f"{name}-contents"),
+        path=_write([plan], PLAN, store, name),
+        contents=_write(contents_rows(missing, items), CONTENTS, store, f"{name}-contents"),
         classes={name: counts.get(name, 0) for name in CLASSES},
-        to_embed=contents.height,
+        to_embed=missing.height,
         overwrite=overwrite,
         base_version=base.version,
     )
@@ -156,10 +144,11 @@ def drop_plan(store: Store, name: str) -> None:
         store.path("plans", part).unlink(missing_ok=True)
 
 
-def _write(frame: pl.DataFrame, schema: pa.Schema, store: Store, name: str) -> str:
-    table = frame.select(schema.names).to_arrow()
-    with store.create("plans", name) as path:
-        pq.write_table(_cast(table, schema), path, row_group_size=65_536)
+def _write(frames: Iterable[pl.DataFrame], schema: pa.Schema, store: Store, name: str) -> str:
+    with store.create("plans", name) as path, pq.ParquetWriter(path, schema) as writer:
+        for frame in frames:
+            for piece in frame.select(schema.names).iter_slices(ROWS_AT_ONCE):
+                writer.write_table(_cast(piece.to_arrow(), schema))
     return str(store.path("plans", name))
 
 

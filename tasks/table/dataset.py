@@ -164,13 +164,7 @@ def base_rows(dataset: Any) -> pl.DataFrame:
             "choose another `space`, or another `uri`"
         )
     table = dataset.to_table(columns=BASE_COLUMNS, with_row_address=True)
-    schema = pa.schema(
-        [
-            pa.field(f.name, pa.binary() if pa.types.is_fixed_size_binary(f.type) else f.type)
-            for f in table.schema
-        ]
-    )
-    frame = pl.DataFrame(table.cast(schema))
+    frame = pl.DataFrame(table)  # fixed binary becomes binary
     return frame.rename({"_rowaddr": "rowaddr"}).select(*BASE_COLUMNS, "rowaddr")
 
 

@@ -69,7 +69,6 @@ ITEM_FIELDS = [
     pa.field("time", pa.timestamp("us", tz="UTC")),
     pa.field("thumbnail", pa.binary()),
 ]
-ITEM_NAMES = [field.name for field in ITEM_FIELDS]
 
 PLAN = pa.schema(
     [

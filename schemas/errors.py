@@ -1,5 +1,6 @@
 """The errors that end a build or a command, each with the exit code that a shell sees.
 
+A refused build is none of them: it has an outcome, with its manifest (`flows.outcome`).
 Every message says what was wrong, the value, what was expected and the next step.
 """
 
@@ -16,19 +17,6 @@ class UsageError(VecmillError):
     """The spec or the command line is wrong: exit code 2."""
 
     exit_code = 2
-
-
-class RefusedError(VecmillError):
-    """A gate, a hold or a source refused the build and nothing was published: exit code 3.
-
-    `refused_by` names the gates, as they stand in the manifest.
-    """
-
-    exit_code = 3
-
-    def __init__(self, message: str, refused_by: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
-        self.refused_by = refused_by
 
 
 class SourceError(VecmillError):

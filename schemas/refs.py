@@ -28,7 +28,6 @@ class PartSpec:
 
     digest: str
     source: SourceSpec
-    root: str  # where the source's relative keys start
     files: tuple[FileRef, ...]
     columns: tuple[tuple[str, str], ...]  # the user's columns: (name in the table, arrow type)
     thumbnails: bool

@@ -23,8 +23,8 @@ from tasks.ingest.path_pattern import PathPattern, path_pattern
 from tasks.store.opening import filesystem, local_path, without_values
 
 
-def list_files(source: SourceSpec, options: dict[str, Any]) -> tuple[str, list[FileRef]]:
-    """The root where keys start, and the source's files sorted by key.
+def list_files(source: SourceSpec, options: dict[str, Any]) -> list[FileRef]:
+    """The source's files sorted by key.
 
     Raises `SourceError` where the place cannot be listed or nothing matches.
     """
@@ -49,7 +49,7 @@ def list_files(source: SourceSpec, options: dict[str, Any]) -> tuple[str, list[F
             f"source {source.name!r}: {source.path!r} matched no file (looked in {root}); "
             "expected at least one: check the path",
         )
-    return root, sorted(files, key=lambda file: (file.key, file.uri))
+    return sorted(files, key=lambda file: (file.key, file.uri))
 
 
 def _list_local(path: Path) -> tuple[str, list[FileRef]]:

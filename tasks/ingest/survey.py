@@ -58,15 +58,14 @@ def survey(spec: SpaceSpec, known: pa.Schema | None = None) -> Survey:
     listed = []
     columns: list[Column] = []
     for index, source in enumerate(spec.sources):
-        root, files = list_files(source, options)
+        files = list_files(source, options)
         _check_needs(source, index, files)
         columns += _columns(source, index, files, options)
-        listed.append((source, root, files))
+        listed.append((source, files))
     fields = _agree(columns, known)
     kinds = {field.name: type_name(field.type) for field in fields}
     listings = tuple(
-        _listing(source, root, files, kinds, spec.publish.thumbnails, names)
-        for source, root, files in listed
+        _listing(source, files, kinds, spec.publish.thumbnails, names) for source, files in listed
     )
     return Survey(listings, fields)
 
@@ -180,7 +179,6 @@ def _check_storable(column: Column, kind: pa.DataType) -> None:
 
 def _listing(
     source: SourceSpec,
-    root: str,
     files: Sequence[FileRef],
     kinds: dict[str, str],
     thumbnails: bool,
@@ -199,7 +197,6 @@ def _listing(
         PartSpec(
             digest=digest_json({**reading, "files": [asdict(file) for file in group]}),
             source=source,
-            root=root,
             files=group,
             columns=columns,
             thumbnails=thumbnails and source.kind == "image",

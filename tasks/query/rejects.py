@@ -5,15 +5,13 @@ batches of rejects → groups (level, stage, reason) with counts and examples, l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from schemas.reasons import MEANING, Reason
-from schemas.refs import RejectsRef
 
 EXAMPLES = 5
 """Examples shown of each reason."""
@@ -61,19 +59,17 @@ class RejectGroup:
 
 
 def group_rejects(
-    batches: Iterable[pa.RecordBatch], *, examples: int = EXAMPLES, reason: str | None = None
+    batches: Iterable[pa.RecordBatch], *, examples: int = EXAMPLES
 ) -> tuple[RejectGroup, ...]:
     """Count rejects by (stage, level, reason) and keep the first `examples` of each.
 
-    `batches` hold at least `COLUMNS`; `reason` keeps that one alone. Groups come by stage, then
-    by falling count; the result does not depend on how the rows are cut into batches.
+    `batches` hold at least `COLUMNS`. Groups come by stage, then by falling count; the result does
+    not depend on how the rows are cut into batches.
     """
     counts: pl.DataFrame | None = None
     shown: pl.DataFrame | None = None
     for batch in batches:
         frame = pl.DataFrame(pl.from_arrow(batch)).select(COLUMNS)
-        if reason is not None:
-            frame = frame.filter(pl.col("reason") == reason)
         counted = frame.group_by(_GROUP).agg(count=pl.len().cast(pl.Int64))
         counts = counted if counts is None else pl.concat([counts, counted])
         counts = counts.group_by(_GROUP).agg(pl.col("count").sum())
@@ -105,10 +101,3 @@ def _first(rejects: pl.DataFrame, examples: int) -> pl.DataFrame:
 def _place(group: RejectGroup) -> tuple[int, int, str, str]:
     stage = STAGES.index(group.stage) if group.stage in STAGES else len(STAGES)
     return stage, -group.count, group.reason, group.level
-
-
-def read_rejects(refs: Sequence[RejectsRef]) -> Iterator[pa.RecordBatch]:
-    """The rejects of a build under way, batch by batch, from its `rejects/*.parquet` files."""
-    for ref in refs:
-        with pq.ParquetFile(ref.path) as file:
-            yield from file.iter_batches(columns=COLUMNS)

@@ -21,13 +21,13 @@ from tasks.ingest.survey import survey
 def keys(path, options=None):
     """The keys of a source's files, in order."""
     source = SourceSpec(name="docs", kind="text", path=str(path))
-    return [file.key for file in list_files(source, options or {})[1]]
+    return [file.key for file in list_files(source, options or {})]
 
 
 def problems(path):
     """Key → problem, of the files that have one."""
     source = SourceSpec(name="docs", kind="text", path=str(path))
-    return {f.key: f.problem for f in list_files(source, {})[1] if f.problem is not None}
+    return {f.key: f.problem for f in list_files(source, {}) if f.problem is not None}
 
 
 @pytest.fixture

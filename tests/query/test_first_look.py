@@ -115,7 +115,7 @@ def test_pictures_in_parquet(tmp_path):
 def kept_files(look, tmp_path) -> list[str]:
     """The files that the path of a look means, relative to `tmp_path`."""
     source = SourceSpec(name="s", kind="text", path=look.path)
-    return [file.uri.removeprefix(f"{tmp_path}/") for file in list_files(source, {})[1]]
+    return [file.uri.removeprefix(f"{tmp_path}/") for file in list_files(source, {})]
 
 
 def test_of_a_mixed_folder_what_cannot_be_embedded_is_left_out_and_said(tmp_path):

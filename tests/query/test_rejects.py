@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from schemas.arrow import REJECTS
-from schemas.refs import RejectsRef
-from tasks.query.rejects import group_rejects, read_rejects
+from tasks.query.rejects import group_rejects
 
 
 def reject(key: str | None, reason: str, stage: str = "ingest", **more: object) -> dict:
@@ -44,11 +42,6 @@ def test_groups_do_not_depend_on_the_batches(size):
     assert groups[0].meaning == "the text is null, empty or blank"
 
 
-def test_one_reason_alone():
-    groups = group_rejects(batches(ROWS, 10), reason="missing-key")
-    assert [g.reason for g in groups] == ["missing-key"]
-
-
 def test_nothing_rejected():
     assert group_rejects([]) == ()
     assert group_rejects(batches([], 10)) == ()
@@ -57,10 +50,3 @@ def test_nothing_rejected():
 def test_a_failing_expectation_says_what_its_name_is():
     groups = group_rejects(batches([reject("a", "expectation:expect_x", "validate")], 1))
     assert "expectation" in groups[0].meaning
-
-
-def test_a_build_under_way_is_read_from_its_files(tmp_path):
-    path = tmp_path / "r.parquet"
-    pq.write_table(pa.Table.from_pylist(ROWS, REJECTS), path)
-    groups = group_rejects(read_rejects([RejectsRef(str(path), 4, 1)]))
-    assert sum(g.count for g in groups) == 5

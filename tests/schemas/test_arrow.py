@@ -7,7 +7,6 @@ import pytest
 
 from schemas.arrow import (
     CONTENTS,
-    ITEM_NAMES,
     PLAN,
     RECORD_NAMES,
     REJECTS,
@@ -149,6 +148,6 @@ def test_the_row_hash_covers_what_the_design_says() -> None:
 
 
 def test_the_reserved_names_are_those_of_the_schemas() -> None:
-    assert set(RESERVED_NAMES) == {*RECORD_NAMES, *ITEM_NAMES, *TABLE_NAMES}
+    assert set(RESERVED_NAMES) == {*RECORD_NAMES, *items_schema().names, *TABLE_NAMES}
     assert table_schema(2).names == TABLE_NAMES
     assert not LANCE_NAMES & RESERVED_NAMES

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from pydantic import BaseModel
 
-from schemas.errors import MissingExtraError, RefusedError, SourceError, UsageError, VecmillError
+from schemas.errors import MissingExtraError, SourceError, UsageError, VecmillError
 from schemas.outline import element_of, keys_of, model_of
 from schemas.reasons import MEANING, Reason, expectation_reason
 from schemas.spec import BuildOverrides, SourceSpec, SpaceSpec
@@ -89,7 +89,6 @@ def test_every_reason_says_what_it_means() -> None:
 def test_each_error_has_its_exit_code() -> None:
     assert VecmillError("x").exit_code == 1
     assert UsageError("x").exit_code == 2
-    assert RefusedError("x", ("quality",)).exit_code == 3
     assert SourceError("docs", "x").source == "docs"
 
 

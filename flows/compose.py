@@ -13,6 +13,7 @@ Of two builds from one base one wins; the other plans again here and keeps its v
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -28,14 +29,15 @@ from flows.runner import PlainRunner, Runner
 from flows.standing import Held, Standing, find_standing, hold_base, wanted_schema
 from schemas.errors import SourceError, VecmillError
 from schemas.manifest import AuditResult, Manifest
-from schemas.refs import PlanRef
+from schemas.refs import PlanRef, RejectsRef
 from schemas.spec import BuildOverrides, SpaceSpec
 from tasks.audit.gates import Expected, audit_candidate
 from tasks.plan.input_hash import input_hash
 from tasks.publish.publish import publish
 from tasks.publish.stage import Candidate, discard, stage
 from tasks.table.companions import append_build, append_rejects, drop_rejects
-from tasks.table.transaction import ConflictError
+from tasks.table.releases import Release
+from tasks.table.transaction import ConflictError, is_committed
 
 ATTEMPTS = 20
 """Builds that may win against this one before it gives up; each of them was a release."""
@@ -106,7 +108,6 @@ def _attempt(job: Job, embedded: int) -> Outcome | int:
         try:
             return _stage_and_publish(job, standing, made, held, schema)
         except ConflictError:
-            drop_rejects(job.table, job.build_id)
             return made.embedded
 
 
@@ -136,10 +137,8 @@ def _stage_and_publish(
             return _refused_by_gates(job, standing, made)
         if standing.hold is not None:
             return _held(job, standing, made)
-        # Before the commit: of a build that is killed right after it, no reject is lost.
-        run("publish", append_rejects, job.table, job.build_id, made.rejects)
         manifest = draft(job, standing, made)
-        release = run("publish", publish, candidate, manifest)
+        release = _commit(job, candidate, manifest, made.rejects)
         committed = True
     finally:
         if not committed:
@@ -156,6 +155,19 @@ def _stage_and_publish(
         f"{counts.embedded:,} contents embedded, tag {job.spec.publish.tag!r}"
     )
     return Outcome(manifest, PUBLISHED, message, report)
+
+
+def _commit(
+    job: Job, candidate: Candidate, manifest: Manifest, rejects: Sequence[RejectsRef]
+) -> Release:
+    """Record the rejects and publish: a build that is killed after its commit has lost none."""
+    job.runner.run("publish", append_rejects, job.table, job.build_id, rejects)
+    try:
+        return job.runner.run("publish", publish, candidate, manifest)
+    except BaseException:
+        if not is_committed(candidate.staged):
+            drop_rejects(job.table, job.build_id)
+        raise
 
 
 def _audit(

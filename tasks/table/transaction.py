@@ -229,11 +229,16 @@ def _committed(staged: Staged, properties: dict[str, str]) -> int:
             time.sleep(RETRY_SECONDS * attempt)
 
 
+def is_committed(staged: Staged) -> bool:
+    """Whether main holds it."""
+    main = open_main(staged.base.ref)
+    return find_build(main, staged.base.build_id, staged.base.version) is not None
+
+
 def discard(staged: Staged) -> None:
     """Unlink everything that the staged transaction wrote, unless main holds it."""
-    ref = staged.base.ref
-    dataset = open_main(ref)
-    if find_build(dataset, staged.base.build_id, staged.base.version) is None:
+    dataset = open_main(staged.base.ref)
+    if not is_committed(staged):
         paths = [f"data/{path}" for path in staged.data_files]
         for text in staged.deleted_from:
             fragment = _fragment(text)

@@ -11,6 +11,7 @@ import pytest
 from made_words import sentence
 from schemas.errors import VecmillError
 from tasks.store.workdir import TEMPORARY
+from tasks.table.companions import read_builds
 from tasks.table.transaction import base_tags
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -40,6 +41,7 @@ def left_behind(notes) -> dict[str, list[str]]:
     return {
         "base tags": sorted(base_tags(notes.ref)),
         "candidates": sorted(path.name for path in table.glob("_versions/d*")),
+        "rejects": rejects_without_a_build(notes),
         "plans": sorted(path.name for path in work.glob("plans/*")),
         "unfinished files": sorted(p.name for p in work.rglob(f"{TEMPORARY}*")),
     }
@@ -50,7 +52,14 @@ def table_files(notes) -> set[str]:
     return {str(p.relative_to(table)) for p in table.rglob("*") if p.is_file()}
 
 
-NOTHING = {"base tags": [], "candidates": [], "plans": [], "unfinished files": []}
+def rejects_without_a_build(notes) -> list[str]:
+    table = Path(notes.ref.companion("rejects").path)
+    found = lance.dataset(str(table)).to_table(columns=["build_id"]) if table.exists() else None
+    builds = {build.manifest.build_id for build in read_builds(notes.ref)}
+    return sorted(set(found["build_id"].to_pylist()) - builds) if found else []
+
+
+NOTHING = {"base tags": [], "candidates": [], "rejects": [], "plans": [], "unfinished files": []}
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.rpartition(".")[2])
@@ -60,7 +69,7 @@ def test_an_error_leaves_main_and_no_trace(notes, texts, fails_at, place, error)
     tags, files = notes.tags(), table_files(notes)
     wanted = {**texts, "n3": sentence(300), "fresh": sentence(301)}
     del wanted["n5"]
-    notes.write(wanted)
+    notes.write({**wanted, "blank": " "})
     fails_at(notes, place, error)
     assert left_behind(notes) == NOTHING
     assert notes.tags() == tags

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import lance
 import numpy as np
 import pytest
 
@@ -98,6 +99,18 @@ class TestExitCodes:
         assert (answer.code, answer.out) == (1, "")
         for part in ("MemoryError: no 3 GB", "in stage embed", "--max-workers 1"):
             assert part in answer.err
+
+    def test_1_when_a_stranger_wrote_to_the_table(self, notes, texts):
+        notes.build()
+        table = lance.dataset(notes.ref.path)
+        lance.write_dataset(table.to_table(limit=1), notes.ref.path, mode="append")
+        notes.write({**texts, "fresh": sentence(390)})
+        answer = notes.command("build")
+        assert answer.code == 1
+        assert f"version {table.version + 1} was written by something other than" in answer.err
+        assert ".restore()" in answer.err
+        assert "in stage publish" in answer.err
+        assert len(notes.content()) == 30
 
     def test_1_on_a_full_disk(self, notes, monkeypatch):
         def full(*_, **__):

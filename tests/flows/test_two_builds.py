@@ -116,6 +116,7 @@ for path in sys.stdin:
     runner = PlainRunner(StageBars("quiet"))
     outcome = build_space(load_spec(path.strip()), BuildOverrides(yes=True), runner)
     said = outcome.manifest.model_dump(mode="json", include={"release", "published", "build_id"})
+    assert not {"prefect", "fastapi", "torch"} & set(sys.modules)  # a plain build needs no Prefect
     print(json.dumps({"code": outcome.exit_code, **said}), flush=True)
 """
 

@@ -348,6 +348,11 @@ def rejects(
     if json:
         print_json(reject_document(manifest, groups))
         return
+    if reason is not None and not groups:
+        every = group_rejects(stored_rejects(loaded, manifest.build_id), examples=0)
+        known = ", ".join(sorted({group.reason for group in every})) or "none at all"
+        say(f"no reject has the reason {reason!r}; the reasons of this build: {known}")
+        return
     name = manifest.release or f"build {manifest.build_id}"
     say(f"{loaded.space} {name}: {sum(group.count for group in groups):,} rejected")
     print_rejects(groups)

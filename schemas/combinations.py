@@ -247,7 +247,12 @@ def storage_options(spec: SpaceSpec) -> Found:
         return  # a block's name is refused in `schemas.unbuilt`
     if not isinstance(options, dict):
         expected = "a mapping of storage option to the name of an environment variable, or null"
-        yield _found(("storage_options",), HIDDEN, expected, "see the example in the README")
+        yield _found(
+            ("storage_options",),
+            HIDDEN,
+            expected,
+            "write for example storage_options: {aws_region: AWS_REGION}",
+        )
         return
     for option, value in options.items():
         if is_variable(value):

@@ -169,6 +169,14 @@ def test_it_is_told_with_example_and_reference(space, vecmill, reason):
     assert said in example["detail"]
 
 
+def test_a_reason_that_none_has_names_those_there_are(space, vecmill):
+    answer = vecmill("rejects", space, "--reason", "empty-txt")
+    assert (answer.code, answer.out) == (0, "")
+    assert (
+        "no reject has the reason 'empty-txt'; the reasons of this build: bad-key, " in answer.err
+    )
+
+
 def test_people_read_the_same(space, vecmill):
     out = vecmill("rejects", space).out
     assert "malformed-line  1 record, stage ingest: the line cannot be parsed\n" in out

@@ -212,9 +212,10 @@ def slow(server, monkeypatch):
         finally:
             with lock:
                 wait_for.running -= 1
+                wait_for.finished.append(seconds)
 
     wait_for.running = wait_for.most = 0
-    wait_for.started = []
+    wait_for.started, wait_for.finished = [], []
     known = {wait_for: task(name="wait", cache_policy=NO_CACHE)(wait_for)}
     monkeypatch.setattr(flows.prefect_runner, "TASKS", known)
     return wait_for
@@ -237,7 +238,7 @@ class TestMap:
 
     def test_nobody_waits_for_the_slowest(self, slow):
         self.mapped(slow, [1.5, 0.1, 0.1, 0.1, 0.1], 2)
-        assert slow.started == [1.5, 0.1, 0.1, 0.1, 0.1]
+        assert slow.finished == [0.1, 0.1, 0.1, 0.1, 1.5]
         assert slow.most == 2
 
     @pytest.mark.parametrize("workers", [1, 2])

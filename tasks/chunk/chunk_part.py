@@ -175,7 +175,8 @@ def _items(
             "end": flat[:, 1],
         }
         cut = [texts[n][a:b] for n, (a, b) in zip(owner.tolist(), flat.tolist(), strict=True)]
-        rows = records.take(pa.array(owner)).drop_columns(["text", "content_hash", "size"])
+        # The text goes first: repeated for each of its chunks, a long one would fill gigabytes.
+        rows = records.drop_columns(["text", "content_hash", "size"]).take(pa.array(owner))
         rows = rows.append_column("text", pa.array(cut, pa.string()))
         rows = rows.append_column("content_hash", content_hashes(cut))
         rows = rows.append_column("size", pa.array(flat[:, 1] - flat[:, 0], pa.int64()))

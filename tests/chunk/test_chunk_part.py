@@ -52,6 +52,14 @@ def test_chunks_are_numbered_and_point_back_into_their_record(write_texts, rule,
     assert (items.records, items.items, items.truncated) == (2, 3, 0)
 
 
+def test_a_long_record_is_not_repeated_for_each_of_its_chunks(write_texts, rule, store):
+    # 1.8 MB in 5,000 chunks and more: repeated, beyond what an Arrow string column holds
+    text = "\n\n".join(f"Paragraph {n} says this." + " " * 300 for n in range(5_600))
+    items = chunk_part(write_texts([text]), (), rule, store)
+    assert items.items >= 5_600
+    assert len(text) * items.items > 2**31
+
+
 def test_the_file_has_the_schema_of_items_and_hashes_by_the_rules(write_texts, rule, store):
     part = write_texts(["One text.", "Another."], zone=["a", None], lang=["en", "de"])
     table = pq.read_table(chunk_part(part, (), rule, store).path)

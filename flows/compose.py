@@ -232,7 +232,7 @@ def _refused_by_gates(job: Job, standing: Standing, made: Made) -> Outcome:
     why = "; ".join(f"{audit.name}: {audit.detail}" for audit in refusing)
     if len(refusing) == 1:
         why = refusing[0].detail  # its name stands before it already
-    return _refused(job, standing, made, tuple(audit.name for audit in made.refusing), why)
+    return _refused(job, standing, made, tuple(audit.name for audit in refusing), why)
 
 
 def _refused(job: Job, standing: Standing, made: Made, names: tuple[str, ...], why: str) -> Outcome:

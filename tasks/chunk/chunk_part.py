@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.arrow import RECORD_NAMES, ROW_HASH_NAMES, items_schema
-from schemas.identity import RULES_VERSION, content_hashes, digest_json, row_hashes
+from schemas.identity import RULES_VERSION, content_hashes, digest_json, item_ids, row_hashes
 from schemas.progress import SILENT, Progress
 from schemas.reasons import Reason
 from schemas.refs import ItemsPart, RecordsPart, RejectsRef
@@ -189,12 +189,8 @@ def _items(
 
 def _identified(rows: pa.Table, chunked: bool, schema: pa.Schema) -> pa.Table:
     """The rows with their ids and row hashes, in the order of `schema`."""
-    key = rows.column("key")
-    for sign, code in (("%", "%25"), ("#", "%23"), (":", "%3A")):  # `encode_key`, as columns
-        key = pc.replace_substring(key, sign, code)
-    ids = pc.binary_join_element_wise(rows.column("source"), key, ":")
-    if chunked:
-        ids = pc.binary_join_element_wise(ids, rows.column("chunk").cast(pa.string()), "#")
+    chunks = rows.column("chunk") if chunked else None
+    ids = item_ids(rows.column("source"), rows.column("key"), chunks)
     user = sorted(set(schema.names) - set(items_schema().names))
     hashes = row_hashes(rows, [*ROW_HASH_NAMES, *user])
     rows = rows.append_column("id", ids).append_column("row_hash", hashes)

@@ -19,6 +19,7 @@ from schemas.identity import (
     digest_json,
     encode_key,
     item_id,
+    item_ids,
     row_hashes,
 )
 
@@ -116,6 +117,16 @@ def test_every_short_key_has_an_id_of_its_own() -> None:
     keys = ["".join(k) for n in range(4) for k in itertools.product("a:#%3A", repeat=n)]
     ids = {item_id("s", key, chunk) for key in keys for chunk in (None, 0, 1)}
     assert len(ids) == 3 * len(set(keys))
+
+
+@given(st.lists(st.tuples(NAMES, KEYS, st.integers(0, 30)), max_size=8), st.booleans())
+def test_ids_by_the_column_are_ids_by_the_row(places: list[tuple], cut: bool) -> None:
+    sources, keys, chunks = ([place[n] for place in places] for n in range(3))
+    numbers = pa.chunked_array([pa.array(chunks, pa.int32())])
+    columns = [pa.chunked_array([pa.array(c, pa.string())]) for c in (sources, keys)]
+    assert item_ids(*columns, numbers if cut else None).to_pylist() == [
+        item_id(source, key, chunk if cut else None) for source, key, chunk in places
+    ]
 
 
 # Content hashes

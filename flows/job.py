@@ -69,7 +69,7 @@ def open_job(
     embedder = runner.run("start_up", resolve, spec.embedder, spec.kinds)
     name = build_id or new_build_id()
     with tempfile.TemporaryDirectory(prefix="vecmill-dry-run-") as scratch:
-        store = Store(spec.workdir, scratch if overrides.dry_run else None)
+        store = Store(spec.workdir, scratch if overrides.dry_run else None, name)
         job = Job(
             build_id=name,
             spec=spec,

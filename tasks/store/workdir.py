@@ -11,7 +11,6 @@ With a `scratch` folder (a dry run) new files go there and nothing is written to
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,10 +35,14 @@ REJECTS_HELD = 10_000
 
 @dataclass(frozen=True)
 class Store:
-    """A `workdir` on this machine's file system, shared by the spaces that name it."""
+    """A `workdir` on this machine's file system, shared by the spaces that name it.
+
+    `owner` is the lease of whoever works there: it stands in the names of unfinished files.
+    """
 
     root: str
     scratch: str | None = None
+    owner: str = ""
 
     def path(self, folder: str, name: str, suffix: str = ".parquet") -> Path:
         """Where a new file of that name belongs."""
@@ -72,7 +75,7 @@ class Store:
         """
         final = self.path(folder, name, suffix)
         final.parent.mkdir(parents=True, exist_ok=True)
-        part = final.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{final.name}")
+        part = final.with_name(f"{TEMPORARY}{self.owner}-{secrets.token_hex(4)}-{final.name}")
         try:
             yield part
             part.replace(final)

@@ -1,7 +1,8 @@
 """The tables beside a space's table: `<space>__builds` and `<space>__rejects`.
 
-`builds` is a log that is only appended to: builds (published or refused) and holds, in the order
-in which they happened, whatever the clocks say. Lance retries concurrent appends, so none is lost.
+`builds` is a log that is only appended to: builds (published or refused), holds and what else was
+decided, in the order in which it happened, whatever the clocks say. Lance retries concurrent
+appends, so none is lost.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ TIME = pa.timestamp("us", tz="UTC")
 BUILDS = pa.schema(
     [
         pa.field("build_id", pa.string()),  # null for holds
-        pa.field("event", pa.string(), nullable=False),  # build | hold | release-hold
+        # build | hold | release-hold | rollback | accept | forget
+        pa.field("event", pa.string(), nullable=False),
         pa.field("at", TIME, nullable=False),
         pa.field("release", pa.string()),  # of a published build
         pa.field("version", pa.int64()),
@@ -75,7 +77,7 @@ class BuildRecord:
 
 def append_build(ref: TableRef, manifest: Manifest, after: dict[str, Any] | None = None) -> None:
     """Write a build into `<space>__builds`; `after`: what came after the commit."""
-    _append_event(
+    append_event(
         ref,
         build_id=manifest.build_id,
         event="build",
@@ -107,25 +109,35 @@ def read_builds(ref: TableRef, build_id: str | None = None) -> list[BuildRecord]
 
 def set_hold(ref: TableRef, reason: str, who: str) -> None:
     """From now on builds stage and report but do not publish."""
-    _append_event(ref, event="hold", reason=reason, who=who)
+    append_event(ref, event="hold", reason=reason, who=who)
 
 
 def release_hold(ref: TableRef, reason: str, who: str) -> None:
     """Builds publish again."""
-    _append_event(ref, event="release-hold", reason=reason, who=who)
+    append_event(ref, event="release-hold", reason=reason, who=who)
 
 
 def current_hold(ref: TableRef) -> Hold | None:
     """The hold that is in force: the last event of that kind, unless it was released."""
-    events = _scan(
-        ref.companion("builds"),
-        ["event", "reason", "who", "at"],
-        "event = 'hold' OR event = 'release-hold'",
-    ).to_pylist()
+    events = read_events(ref, "hold", "release-hold")
     if not events or events[-1]["event"] == "release-hold":
         return None
     last = events[-1]
     return Hold(last["reason"], last["who"], last["at"])
+
+
+def append_event(ref: TableRef, **values: object) -> None:
+    """Write one row of `BUILDS`; what is not given is null, and `at` is now."""
+    row = {"at": datetime.now(UTC), **values}
+    batch = pa.RecordBatch.from_pylist([row], BUILDS)
+    _append(ref.companion("builds"), BUILDS, [batch])
+
+
+def read_events(ref: TableRef, *kinds: str) -> list[dict[str, Any]]:
+    """The events of these kinds in the order in which they happened, without manifests."""
+    columns = [name for name in BUILDS.names if name != "manifest"]
+    where = " OR ".join(f"event = {sql_string(kind)}" for kind in kinds)
+    return _scan(ref.companion("builds"), columns, where).to_pylist()
 
 
 def append_rejects(ref: TableRef, build_id: str, refs: Sequence[RejectsRef]) -> int:
@@ -170,12 +182,6 @@ def count_rejects(ref: TableRef, build_id: str) -> pl.DataFrame:
 def sql_string(value: str) -> str:
     """`value` as an SQL literal: quotes doubled."""
     return "'" + value.replace("'", "''") + "'"
-
-
-def _append_event(ref: TableRef, **values: object) -> None:
-    row = {"at": datetime.now(UTC), **values}
-    batch = pa.RecordBatch.from_pylist([row], BUILDS)
-    _append(ref.companion("builds"), BUILDS, [batch])
 
 
 def _append(ref: TableRef, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:

@@ -16,9 +16,9 @@ OPTIONS = {
     "init": ["--embedder", "--force", "--model", "--out", "--space"],
     "build": ["--dry-run", "--json", "--max-workers", "--quiet", "--yes"],
     "search": ["--image", "--json", "--kept", "--mode", "--release", "--where", "-k"],
-    "versions": ["--json"],
     "rejects": ["--build", "--examples", "--json", "--reason", "--release"],
     "report": ["--build", "--open", "--release"],
+    "versions": ["--json"],
 }
 """What scripts rely on: an option that goes, or a new one, is written down here."""
 

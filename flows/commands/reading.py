@@ -1,0 +1,135 @@
+"""Commands that read what is published or was recorded: `search`, `rejects`, `report`."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from flows.commands.app import EXIT_CODES, Build, Json, Release, Spec, app
+
+Mode = Literal["vector", "text", "hybrid"]
+
+
+@app.command(epilog=EXIT_CODES)
+def search(
+    spec: Spec,
+    query: Annotated[str | None, typer.Argument(metavar="QUERY", help="What to look for.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=10_000, help="How many hits.")] = 10,
+    where: Annotated[
+        str | None, typer.Option(metavar="SQL", help="A condition on the table's columns.")
+    ] = None,
+    release: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A release or tag; default: the spec's tag.")
+    ] = None,
+    mode: Annotated[Mode, typer.Option(help="By meaning, by words, or both fused.")] = "vector",
+    image: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Search by a picture instead of words.")
+    ] = None,
+    kept: Annotated[bool, typer.Option("--kept", help="Leave out marked duplicates.")] = False,
+    json: Json = False,
+) -> None:
+    """Search a release: by meaning, by words, or by both.
+
+    The query is embedded by the space's own embedder; a release that another one made is not
+    searched by vector. The score is the cosine (vector), BM25 (text) or the fused rank (hybrid).
+
+    \b
+    Examples:
+      vecmill search space.yaml "undo a release" -k 5 --kept
+      vecmill search space.yaml "restore" --mode text --where "source = 'docs'"
+      vecmill search photos.yaml --image cat.jpg
+    """
+    from flows.terminal import hit_documents, print_hits, print_json, say
+    from schemas.load import load_spec
+    from tasks.query.search import Question
+    from tasks.query.search import search as find
+
+    question = Question(query, image, k, mode, where, kept)
+    with redirect_stdout(sys.stderr):
+        found = find(load_spec(spec), question, release)
+    hits = hit_documents(found.hits)
+    if json:
+        manifest = found.release.manifest
+        print_json(
+            {"space": manifest.space, "release": found.release.name, "mode": mode, "hits": hits}
+        )
+    elif hits:
+        print_hits(hits)
+    else:
+        say(f"no hit in {found.release.name}")
+
+
+@app.command(epilog=EXIT_CODES)
+def rejects(
+    spec: Spec,
+    release: Release = None,
+    build: Build = None,
+    reason: Annotated[str | None, typer.Option(help="This reason alone.")] = None,
+    examples: Annotated[int, typer.Option(min=0, max=1000, help="Examples of each reason.")] = 5,
+    json: Json = False,
+) -> None:
+    """Show what the latest build could not use, and why.
+
+    Every record or item that was left out stands in the table `<space>__rejects` with the stage,
+    the reason, what was wrong and where it lies. Without --release or --build: the latest build,
+    published or refused.
+
+    \b
+    Examples:
+      vecmill rejects space.yaml
+      vecmill rejects space.yaml --reason corrupt-image --examples 50
+    """
+    from flows.terminal import print_json, print_rejects, reject_document, say
+    from schemas.load import load_spec
+    from tasks.query.builds import find_build, stored_rejects
+    from tasks.query.rejects import group_rejects
+
+    loaded = load_spec(spec)
+    manifest = find_build(loaded, release=release, build=build)
+    batches = stored_rejects(loaded, manifest.build_id, reason)
+    groups = group_rejects(batches, examples=examples)
+    if json:
+        print_json(reject_document(manifest, groups))
+        return
+    if reason is not None and not groups:
+        every = group_rejects(stored_rejects(loaded, manifest.build_id), examples=0)
+        known = ", ".join(sorted({group.reason for group in every})) or "none at all"
+        say(f"no reject has the reason {reason!r}; the reasons of this build: {known}")
+        return
+    name = manifest.release or f"build {manifest.build_id}"
+    say(f"{loaded.space} {name}: {sum(group.count for group in groups):,} rejected")
+    print_rejects(groups)
+
+
+@app.command(epilog=EXIT_CODES)
+def report(
+    spec: Spec,
+    release: Release = None,
+    build: Build = None,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Write the HTML report of a release or a build.
+
+    Prints its path. One page without network: the way from records to rows, rejects with
+    examples, duplicates, norms, a picture of the space, timings. Default: the release that the
+    spec's tag names. The rows of a refused build are gone, so its report is the one that the
+    build wrote.
+
+    \b
+    Examples:
+      vecmill report space.yaml --open
+      vecmill report space.yaml --build 9f31
+    """
+    from flows.reporting import report_of
+    from schemas.load import load_spec
+
+    path = report_of(load_spec(spec), release=release, build=build)
+    typer.echo(path)
+    if show:
+        import webbrowser
+
+        webbrowser.open(path.as_uri())

@@ -1,0 +1,247 @@
+"""Leases: who is at work in a `workdir`, and whether it still lives.
+
+    with hold_lease(root, name, space, "build") as lease:   # leases/<name>.json, a heartbeat
+        ...
+        lease.check()                                       # before what cannot be taken back
+
+A lease is dead at once where the process behind it can be looked up (same host, same boot, same
+process namespace) and is gone; elsewhere when its heartbeat is older than its time to live. Only
+what a dead lease left behind is swept; whoever lost a lease that way finds out by `check`.
+
+The clock is that of the file system that holds the leases: hosts need not agree about the time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from schemas.errors import VecmillError
+
+HEARTBEAT = 15.0
+"""Seconds between two signs of life."""
+
+TIME_TO_LIVE = 300.0
+"""Seconds without a sign of life after which a lease of another host is dead: 20 missed beats,
+more than a network file system stalls."""
+
+START_SLACK = 1.0
+"""Seconds by which two readings of one process's start may differ."""
+
+Work = Literal["build", "maintain", "forget", "rollback"]
+
+
+class LeaseLostError(VecmillError):
+    """Somebody took this process for dead and swept what it had begun: nothing may be published."""
+
+
+class BusyError(VecmillError):
+    """Somebody else is at work where nobody may be."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process on a host. `boot` and `namespace` tell whether its id can be looked up here."""
+
+    host: str
+    boot: str
+    namespace: str
+    process: int
+    started: float
+
+    @property
+    def visible(self) -> bool:
+        """Whether its process id can be looked up from here."""
+        here = this_process()
+        return (self.host, self.boot, self.namespace) == (here.host, here.boot, here.namespace)
+
+    @property
+    def running(self) -> bool:
+        """Whether the process runs, for one that is `visible`."""
+        try:
+            process = psutil.Process(self.process)
+            gone = process.status() == psutil.STATUS_ZOMBIE
+            return not gone and abs(process.create_time() - self.started) <= START_SLACK
+        except psutil.NoSuchProcess:
+            return False
+        except psutil.AccessDenied:
+            return True
+
+
+@dataclass(frozen=True)
+class Lease:
+    """One lease as it was read. `age` is seconds since its last sign of life."""
+
+    name: str
+    space: str
+    work: Work
+    holder: Holder
+    age: float
+    path: Path
+
+    @property
+    def living(self) -> bool:
+        """Whether whoever holds it is still at work."""
+        if self.holder.visible:
+            return self.holder.running
+        return self.age <= TIME_TO_LIVE
+
+    def __str__(self) -> str:
+        return f"{self.work} {self.name} (process {self.holder.process} on {self.holder.host})"
+
+
+class HeldLease:
+    """This process's own lease while it is held."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name=f"lease {path.stem}", daemon=True)
+
+    def check(self) -> None:
+        """Raise `LeaseLostError` where the lease was swept meanwhile."""
+        if not self._path.exists():
+            raise LeaseLostError(
+                f"the lease {self._path} is gone: this process gave no sign of life for more than "
+                f"{TIME_TO_LIVE:.0f} s, or somebody deleted the workdir, and what it had staged "
+                "may have been swept. Nothing was published; run again, finished vectors are kept"
+            )
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT):
+            try:
+                os.utime(self._path)
+            except FileNotFoundError:
+                return  # lost: `check` will say so
+            except OSError:
+                continue  # a file system that stutters: the next beat may come through
+
+    def _begin(self) -> None:
+        self._thread.start()
+
+    def _end(self) -> None:
+        self._stop.set()
+        self._path.unlink(missing_ok=True)
+
+
+@contextmanager
+def hold_lease(root: str | Path, name: str, space: str, work: Work) -> Iterator[HeldLease]:
+    """Hold the lease `name` in the `workdir` at `root` for the time of the block."""
+    folder = _folder(root)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    said = {"space": space, "work": work, **asdict(this_process())}
+    part = folder / f".tmp-{name}-{secrets.token_hex(4)}"
+    part.write_text(json.dumps(said), encoding="utf-8")
+    part.replace(path)
+    held = HeldLease(path)
+    held._begin()
+    try:
+        yield held
+    finally:
+        held._end()
+
+
+@contextmanager
+def hold_alone(root: str | Path, name: str, space: str, work: Work) -> Iterator[HeldLease]:
+    """`hold_lease` where nobody else is at work on the space; raises `BusyError` where one is.
+
+    The own lease is written first, so that of two who ask at once at least one sees the other.
+    """
+    with hold_lease(root, name, space, work) as held:
+        refuse_busy(root, space, work, besides=name)
+        yield held
+
+
+def refuse_busy(
+    root: str | Path,
+    space: str | None,
+    work: str,
+    *,
+    besides: str,
+    busy: tuple[Work, ...] = ("build", "maintain", "forget", "rollback"),
+) -> None:
+    """Raise `BusyError` while another living lease does `busy` work on the space (None: on any)."""
+    others = [
+        lease
+        for lease in living_leases(root, space)
+        if lease.name != besides and lease.work in busy
+    ]
+    if others:
+        raise BusyError(
+            f"{work} of space {space!r}: " + ", ".join(map(str, others)) + " is at work in "
+            f"{root}; expected nobody: wait until it has ended and run again"
+        )
+
+
+def read_leases(root: str | Path, space: str | None = None) -> list[Lease]:
+    """Every lease in the `workdir`, living or dead, perhaps of one space alone; sorted by name."""
+    folder = _folder(root)
+    if not folder.is_dir():
+        return []
+    now = _clock(folder)
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            said = json.loads(path.read_text(encoding="utf-8"))
+            age = now - path.stat().st_mtime
+        except FileNotFoundError:
+            continue  # released meanwhile
+        work, of = said.pop("work"), said.pop("space")
+        found.append(Lease(path.stem, of, work, Holder(**said), age, path))
+    return [lease for lease in found if space in (None, lease.space)]
+
+
+def living_leases(root: str | Path, space: str | None = None) -> list[Lease]:
+    """The leases whose holders are still at work."""
+    return [lease for lease in read_leases(root, space) if lease.living]
+
+
+def this_process() -> Holder:
+    """The holder that this process is."""
+    process = psutil.Process()
+    return Holder(
+        host=socket.gethostname(),
+        boot=_boot(),
+        namespace=_namespace(),
+        process=process.pid,
+        started=process.create_time(),
+    )
+
+
+def _folder(root: str | Path) -> Path:
+    return Path(root) / "leases"
+
+
+def _clock(folder: Path) -> float:
+    """Now, by the clock that stamps the leases."""
+    probe = folder / f".tmp-now-{secrets.token_hex(4)}"
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _boot() -> str:
+    """What changes when the host starts anew: its boot id, or where there is none its boot time."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    if path.exists():
+        return path.read_text(encoding="ascii").strip()
+    return str(round(psutil.boot_time()))
+
+
+def _namespace() -> str:
+    """The process namespace: containers of one host count their processes apart."""
+    path = Path("/proc/self/ns/pid")
+    return str(path.readlink()) if path.is_symlink() else ""

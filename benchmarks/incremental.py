@@ -37,13 +37,13 @@ NO_OP_SHARE, NO_OP_SECONDS = 0.03, 5.0
 CHANGE_SHARE, CHANGE_BYTES = 0.05, 2.0
 """Targets: CPU time as a share of the first build's, CPU-seconds, and bytes per changed byte."""
 
-WORDS = """
+VOCABULARY = """
 river stone winter market harbour letter engine garden silver bridge doctor forest paper signal
 kitchen island castle ocean teacher window number machine valley dinner story music summer travel
 village copper shadow mirror season border flower planet reason soldier crosses builds follows
 answers carries remembers opens paints sells finds loses repairs quiet heavy early golden narrow
 simple distant broken modern ancient public gentle
-""".split()
+"""
 
 CHILD = """
 import json, os, sys, time
@@ -91,8 +91,8 @@ class Step:
 
 def texts(rows: int) -> list[str]:
     """Distinct sentences of a dozen words, the same every time."""
-    draw = random.Random(0)
-    return [f"{' '.join(draw.choices(WORDS, k=11))} {number}" for number in range(rows)]
+    draw, words = random.Random(0), VOCABULARY.split()
+    return [f"{' '.join(draw.choices(words, k=11))} {number}" for number in range(rows)]
 
 
 def write_sources(folder: Path, rows: list[str], only: set[int] | None = None) -> None:

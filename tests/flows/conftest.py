@@ -198,3 +198,13 @@ def fails_at(monkeypatch) -> Callable[..., None]:
                 notes.build(yes=True)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def server():
+    """A local Prefect server with a database of its own; yields its API URL."""
+    from prefect.settings import PREFECT_API_URL
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield PREFECT_API_URL.value()

@@ -18,16 +18,6 @@ from schemas.manifest import Manifest
 REPOSITORY = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    """A local Prefect server with a database of its own; yields its API URL."""
-    from prefect.settings import PREFECT_API_URL
-    from prefect.testing.utilities import prefect_test_harness
-
-    with prefect_test_harness(server_startup_timeout=120):
-        yield PREFECT_API_URL.value()
-
-
 @pytest.fixture
 def client(server):
     from prefect.client.orchestration import get_client

@@ -26,6 +26,9 @@ EMPTY_READS = 20
 EMPTY_SECONDS = 0.01
 """A claim is made first and then written: one that stays empty so long is of somebody killed."""
 
+POLL_SECONDS = 0.2
+"""Between two looks at another's claim: a shard takes 10 to 60 seconds."""
+
 
 @contextmanager
 def claim(store: Store, name: str) -> Iterator[str | None]:
@@ -70,6 +73,13 @@ def living_owner(store: Store, name: str) -> str | None:
     if not owner or owner == store.owner:
         return None
     return owner if lease_lives(store.root, owner) else None
+
+
+def wait_for(store: Store, name: str, patience: float) -> None:
+    """Wait until nobody else is at `name`, for at most `patience` seconds."""
+    until = time.monotonic() + patience
+    while store.owner and patience and living_owner(store, name) and time.monotonic() < until:
+        time.sleep(POLL_SECONDS)
 
 
 def _make(store: Store, path: Path) -> str | None:

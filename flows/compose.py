@@ -163,7 +163,7 @@ def _commit(
     """Record the rejects and publish: a build that is killed after its commit has lost none."""
     job.runner.run("publish", append_rejects, job.table, job.build_id, rejects)
     try:
-        return job.runner.run("publish", publish, candidate, manifest)
+        return job.runner.run("publish", publish, candidate, manifest, job.check_lease)
     except BaseException:
         if not is_committed(candidate.staged):
             drop_rejects(job.table, job.build_id)

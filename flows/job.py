@@ -10,14 +10,16 @@ import secrets
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from flows.runner import Runner
+from flows.runner import Runner, timed
+from flows.sweeping import sweep
 from schemas.refs import EmbedderRef
 from schemas.spec import BuildOverrides, SpaceSpec
 from tasks.plan.classify import drop_plan
+from tasks.store.leases import HeldLease, hold_lease, refuse_busy
 from tasks.store.workdir import Store
 from tasks.table.dataset import TableRef
 
@@ -36,6 +38,12 @@ class Job:
     workers: int
     started_at: datetime
     clock: float  # time.perf_counter() when the build began
+    lease: HeldLease | None  # None in a dry run
+
+    def check_lease(self) -> None:
+        """Raise `LeaseLostError` where somebody took this build for dead: it may not publish."""
+        if self.lease is not None:
+            self.lease.check()
 
     @property
     def seconds(self) -> float:
@@ -56,8 +64,10 @@ def open_job(
     build_id: str | None = None,
     begun: float | None = None,
 ) -> Iterator[Job]:
-    """Resolve the embedder and the places. A dry run works in a scratch folder that goes.
+    """Resolve the embedder and the places, hold a lease there and sweep what the dead left.
 
+    A dry run works in a scratch folder that goes; it holds nothing and sweeps nothing. Raises
+    `BusyError` while somebody erases records of the space.
     `begun` is `time.perf_counter()` when the command began; null: now.
     """
     from tasks.embedders.resolve import resolve
@@ -68,21 +78,38 @@ def open_job(
     runner.seconds["start_up"] = now - clock
     embedder = runner.run("start_up", resolve, spec.embedder, spec.kinds)
     name = build_id or new_build_id()
-    with tempfile.TemporaryDirectory(prefix="vecmill-dry-run-") as scratch:
-        store = Store(spec.workdir, scratch if overrides.dry_run else None, name)
+    table = TableRef.of(spec)
+    with ExitStack() as held:
+        scratch, lease = None, None
+        if overrides.dry_run:
+            folder = tempfile.TemporaryDirectory(prefix="vecmill-dry-run-")
+            scratch = held.enter_context(folder)
+        else:
+            at_work = hold_lease(spec.workdir, name, spec.space, "build", table.path)
+            lease = held.enter_context(at_work)
+            refuse_busy(spec.workdir, spec.space, "build", besides=name, busy=("forget",))
+            _sweep(spec, table, runner, name)
+        store = Store(spec.workdir, scratch, name)
         job = Job(
             build_id=name,
             spec=spec,
             overrides=overrides,
             embedder=embedder,
-            table=TableRef.of(spec),
+            table=table,
             store=store,
             runner=runner,
             workers=overrides.max_workers or spec.compute.max_workers or os.cpu_count() or 1,
             started_at=started_at,
             clock=clock,
+            lease=lease,
         )
         try:
             yield job
         finally:
             drop_plan(store, name)
+
+
+def _sweep(spec: SpaceSpec, table: TableRef, runner: Runner, name: str) -> None:
+    with timed(runner.seconds, "start_up"):
+        if swept := sweep(spec.workdir, table, name):
+            runner.say(str(swept))

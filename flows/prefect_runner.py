@@ -67,6 +67,10 @@ class PrefectRunner:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
+    def say(self, text: str) -> None:
+        """See `Runner.say`."""
+        get_run_logger().info(text)
+
     def run(self, stage: str, function: Callable[..., T], *args: Any, **options: Any) -> T:
         """See `Runner.run`."""
         with timed(self.seconds, stage):

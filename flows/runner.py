@@ -42,6 +42,10 @@ class Runner(Protocol):
         """
         ...
 
+    def say(self, text: str) -> None:
+        """A line for whoever watches the build."""
+        ...
+
 
 @contextmanager
 def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
@@ -62,6 +66,10 @@ class PlainRunner:
     def __init__(self, bars: StageBars) -> None:
         self.seconds: dict[str, float] = {}
         self._bars = bars
+
+    def say(self, text: str) -> None:
+        """See `Runner.say`."""
+        self._bars.say(text)
 
     def run(self, stage: str, function: Callable[..., T], *args: Any, **options: Any) -> T:
         """See `Runner.run`."""

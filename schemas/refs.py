@@ -92,13 +92,19 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What embedding a shard left behind."""
+    """What embedding a shard left behind.
 
-    path: str | None  # a vectors file; None when every item was rejected
+    `found`: an earlier run or another builder had done it. `claimed_by`: another living builder is
+    at it, and nothing was done here.
+    """
+
+    path: str | None  # a vectors file; None when every item was rejected, or found elsewhere
     embedded: int
     rejects: RejectsRef
     tokens: int = 0
     seconds: float = 0.0
+    found: bool = False
+    claimed_by: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Embed one shard: the contents that have no vector yet, into a file named after them.
 
-    contents slice ─ texts and pictures, hashes checked ─ batches → vectors/<vector key>/<digest>
-                                                        └ what failed → rejects/embed-<digest>
+    contents slice ─ claimed ─ without those that have a vector by now
+      └ texts and pictures, hashes checked ─ batches → vectors/<vector key>/<digest of the contents>
+                                                   └ what failed → rejects/embed-<digest>
 
 Both files are content-addressed: a shard that was embedded before, by this build or another, is
 found. The rejects are written first, so the vectors' existence says that both are whole.
@@ -28,8 +29,9 @@ from tasks.embed.isolate import Isolation
 from tasks.embedders.batching import batch_rows
 from tasks.embedders.load import load
 from tasks.embedders.protocol import Embedder
+from tasks.store.claims import claim, wait_for
 from tasks.store.opening import resolve_options
-from tasks.store.vectors import vectors_folder
+from tasks.store.vectors import known_contents, vectors_folder
 from tasks.store.workdir import ROWS_PER_GROUP, RejectsWriter, Store, read_rejects_ref
 
 SYSTEMATIC = 16
@@ -59,9 +61,13 @@ def embed_shard(
     embedder: EmbedderRef,
     store: Store,
     storage_options: tuple[tuple[str, str], ...] = (),
+    patience: float = 0.0,
     progress: Progress = SILENT,
 ) -> ShardResult:
-    """Embed the shard's contents, or find that it was done.
+    """Embed the shard's contents that have no vector by now, or find that it was done.
+
+    A shard that another living builder is at is left to it (`ShardResult.claimed_by`); with
+    `patience` (seconds) its end is waited for at most so long, and then it is done here.
 
     `storage_options` are (option, environment variable) pairs, for sources on object stores: the
     values are read here, so that none travels through a task's parameters. An item whose source
@@ -69,55 +75,87 @@ def embed_shard(
     `VecmillError` when the embedder fails on everything.
     """
     contents = read_contents(shard)
-    vectors_name, rejects_name = _names(contents, embedder)
-    if found := _finished(store, contents, embedder, vectors_name, rejects_name):
+    if found := _finished(store, contents, embedder):
         progress.advance(contents.num_rows)
+        return found
+    name = f"{embedder.vector_key}-{_digest(contents)}"
+    wait_for(store, name, patience)
+    with claim(store, name) as holder:
+        if holder is not None and not patience:
+            return ShardResult(None, 0, RejectsRef("", 0, 0), claimed_by=holder)
+        if found := _finished(store, contents, embedder):  # while we came to the claim
+            progress.advance(contents.num_rows)
+            return found
+        return _embed_left(contents, embedder, store, storage_options, progress)
+
+
+def _embed_left(
+    contents: pa.Table,
+    embedder: EmbedderRef,
+    store: Store,
+    storage_options: tuple[tuple[str, str], ...],
+    progress: Progress,
+) -> ShardResult:
+    """Embed the contents that have no vector by now: others may have planned some of them too."""
+    hashes = contents.column("content_hash").combine_chunks()
+    left = contents.filter(~known_contents(store, embedder.vector_key, hashes))
+    progress.advance(contents.num_rows - left.num_rows)
+    if not left.num_rows:
+        return ShardResult(None, 0, RejectsRef("", 0, 0), found=True)
+    if left.num_rows < contents.num_rows and (found := _finished(store, left, embedder)):
+        progress.advance(left.num_rows)
         return found
     loaded = load(embedder)
     started = perf_counter()
-    vectors = np.zeros((contents.num_rows, loaded.dimensions), np.float32)
-    work = Work(contents, loaded, progress, Isolation(vectors, lambda: _probe(loaded)))
+    vectors = np.zeros((left.num_rows, loaded.dimensions), np.float32)
+    work = Work(left, loaded, progress, Isolation(vectors, lambda: _probe(loaded)))
     _embed_texts(work)
     _embed_images(work, storage_options)
     _refuse_systematic(work)
     seconds = perf_counter() - started
-    rejects = _write_rejects(work, store, rejects_name)
-    path = _write_vectors(work, store, embedder, vectors_name)
-    embedded = contents.num_rows - len(work.failures)
+    rejects = _write_rejects(work, store, _rejects_name(left, embedder))
+    path = _write_vectors(work, store, embedder)
+    embedded = left.num_rows - len(work.failures)
     return ShardResult(path, embedded, rejects, work.tokens, seconds)
 
 
-def _names(contents: pa.Table, embedder: EmbedderRef) -> tuple[str, str]:
-    """The names of the vectors file (what it holds) and of the rejects file (whose they are).
+def _digest(contents: pa.Table) -> str:
+    """The name of the vectors file that holds these contents, in whatever order they come."""
+    return digest_bytes(b"".join(sorted(contents.column("content_hash").to_pylist()))).hex()
 
-    Rejects name items, so the same contents under other ids are other rejects.
-    """
-    hashes = digest_bytes(b"".join(sorted(contents.column("content_hash").to_pylist()))).hex()
+
+def _rejects_name(contents: pa.Table, embedder: EmbedderRef) -> str:
+    """The name of the shard's rejects, which name items: under other ids they are others."""
     ids = sorted(contents.column("id").to_pylist())
-    return hashes, f"embed-{digest_json([embedder.vector_key, hashes, ids])}"
+    return f"embed-{digest_json([embedder.vector_key, _digest(contents), ids])}"
 
 
-def _finished(
-    store: Store, contents: pa.Table, embedder: EmbedderRef, vectors_name: str, rejects_name: str
-) -> ShardResult | None:
+def _finished(store: Store, contents: pa.Table, embedder: EmbedderRef) -> ShardResult | None:
     """The result of an earlier run, where its files are whole.
 
     An item that the embedder could not take stays rejected, since it would fail again; one whose
     source had changed is tried again: the file may be back.
     """
-    vectors = store.find(vectors_folder(embedder.vector_key), vectors_name)
-    embedded = pq.read_metadata(vectors).num_rows if vectors else 0
-    if embedded == contents.num_rows:
-        with RejectsWriter(store, rejects_name) as writer:  # perhaps another space embedded it
+    folder, name = vectors_folder(embedder.vector_key), _rejects_name(contents, embedder)
+    whole = store.find(folder, _digest(contents))
+    if whole and pq.read_metadata(whole).num_rows == contents.num_rows:
+        with RejectsWriter(store, name) as writer:  # perhaps another space embedded it
             pass
-        return ShardResult(str(vectors), embedded, writer.ref)
-    rejects = store.find("rejects", rejects_name)
+        return ShardResult(str(whole), contents.num_rows, writer.ref, found=True)
+    rejects = store.find("rejects", name)
     if rejects is None:
         return None
-    reasons = pq.read_table(rejects, columns=["reason"]).column("reason").to_pylist()
-    if embedded + len(reasons) != contents.num_rows or Reason.SOURCE_CHANGED in reasons:
+    told = pq.read_table(rejects, columns=["id", "reason"])
+    kept = contents.filter(
+        pc.invert(pc.is_in(contents.column("id"), value_set=told.column("id").combine_chunks()))
+    )
+    if Reason.SOURCE_CHANGED in told.column("reason").to_pylist():
         return None
-    return ShardResult(str(vectors) if vectors else None, embedded, read_rejects_ref(rejects))
+    vectors = store.find(folder, _digest(kept)) if kept.num_rows else None
+    if kept.num_rows and vectors is None:
+        return None
+    path = str(vectors) if vectors else None
+    return ShardResult(path, kept.num_rows, read_rejects_ref(rejects), found=True)
 
 
 def _embed_texts(work: Work) -> None:
@@ -215,20 +253,22 @@ def _write_rejects(work: Work, store: Store, name: str) -> RejectsRef:
     return writer.ref
 
 
-def _write_vectors(work: Work, store: Store, ref: EmbedderRef, name: str) -> str | None:
-    """Write what was embedded, in the contents' order; None when nothing was."""
+def _write_vectors(work: Work, store: Store, ref: EmbedderRef) -> str | None:
+    """Write what was embedded, sorted by content hash; None when nothing was."""
     kept = np.setdiff1d(np.arange(work.contents.num_rows), list(work.failures))
     if not len(kept):
         return None
-    vectors = work.isolation.vectors[kept]
+    contents = work.contents.take(pa.array(kept, "int64"))
+    hashes = contents.column("content_hash")
+    order = pc.sort_indices(hashes.cast(pa.binary()))
+    vectors = work.isolation.vectors[kept[order.to_numpy()]]
     schema = vectors_schema(ref.dimensions)
-    hashes = work.contents.column("content_hash").take(pa.array(kept, "int64"))
     flat = pa.array(vectors.reshape(-1))
     lists = pa.FixedSizeListArray.from_arrays(flat, type=schema.field("vector").type)
-    folder = vectors_folder(ref.vector_key)
+    folder, name = vectors_folder(ref.vector_key), _digest(contents)
     with store.create(folder, name) as path:
         pq.write_table(
-            pa.table([hashes, lists], schema=schema),
+            pa.table([hashes.take(order), lists], schema=schema),
             path,
             row_group_size=ROWS_PER_GROUP,
             compression="none",  # hashes and mantissas: there is nothing to compress

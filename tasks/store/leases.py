@@ -13,6 +13,7 @@ The clock is that of the file system that holds the leases: hosts need not agree
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -37,6 +38,9 @@ more than a network file system stalls."""
 
 START_SLACK = 1.0
 """Seconds by which two readings of one process's start may differ."""
+
+BURIED = ".dead"
+"""Ends the name of a lease that was taken away from a dead holder: see `bury_dead`."""
 
 Work = Literal["build", "maintain", "forget", "rollback"]
 
@@ -80,7 +84,10 @@ class Holder:
 
 @dataclass(frozen=True)
 class Lease:
-    """One lease as it was read. `age` is seconds since its last sign of life."""
+    """One lease as it was read.
+
+    `age` is seconds since its last sign of life, `last_sign` when that was (seconds since 1970).
+    """
 
     name: str
     space: str
@@ -88,6 +95,8 @@ class Lease:
     holder: Holder
     age: float
     path: Path
+    last_sign: float = 0.0
+    table: str = ""  # the table that is worked on; "" where it was not said
 
     @property
     def living(self) -> bool:
@@ -109,13 +118,19 @@ class HeldLease:
         self._thread = threading.Thread(target=self._beat, name=f"lease {path.stem}", daemon=True)
 
     def check(self) -> None:
-        """Raise `LeaseLostError` where the lease was swept meanwhile."""
-        if not self._path.exists():
+        """Raise `LeaseLostError` where the lease was swept meanwhile; else it is a sign of life.
+
+        So whoever checked has `TIME_TO_LIVE` before anybody may take it for dead: a sweeper that
+        looked just before looks again once it has taken the lease away.
+        """
+        try:
+            os.utime(self._path)
+        except FileNotFoundError:
             raise LeaseLostError(
                 f"the lease {self._path} is gone: this process gave no sign of life for more than "
                 f"{TIME_TO_LIVE:.0f} s, or somebody deleted the workdir, and what it had staged "
                 "may have been swept. Nothing was published; run again, finished vectors are kept"
-            )
+            ) from None
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT):
@@ -135,12 +150,17 @@ class HeldLease:
 
 
 @contextmanager
-def hold_lease(root: str | Path, name: str, space: str, work: Work) -> Iterator[HeldLease]:
-    """Hold the lease `name` in the `workdir` at `root` for the time of the block."""
+def hold_lease(
+    root: str | Path, name: str, space: str, work: Work, table: str = ""
+) -> Iterator[HeldLease]:
+    """Hold the lease `name` in the `workdir` at `root` for the time of the block.
+
+    `table` is the path of the table that is worked on: spaces of one name may share a `workdir`.
+    """
     folder = _folder(root)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    said = {"space": space, "work": work, **asdict(this_process())}
+    said = {"space": space, "work": work, "table": table, **asdict(this_process())}
     part = folder / f".tmp-{name}-{secrets.token_hex(4)}"
     part.write_text(json.dumps(said), encoding="utf-8")
     part.replace(path)
@@ -185,20 +205,60 @@ def refuse_busy(
 
 
 def read_leases(root: str | Path, space: str | None = None) -> list[Lease]:
-    """Every lease in the `workdir`, living or dead, perhaps of one space alone; sorted by name."""
+    """Every lease in the `workdir`, living or dead, perhaps of one space alone; sorted by name.
+
+    Those that `bury_dead` took away are not among them.
+    """
+    return _read(root, "*.json", space)
+
+
+def read_buried(root: str | Path, space: str | None = None) -> list[Lease]:
+    """The dead whose leases were taken away and who left something that is not swept yet."""
+    return _read(root, f"*{BURIED}", space)
+
+
+def bury_dead(root: str | Path) -> list[Lease]:
+    """Take every dead lease away from its holder; returns all that are buried, now or before.
+
+    A rename is atomic: from then on the holder's `check` fails, should it be alive after all. One
+    that gave a sign of life in between gets its lease back.
+    """
+    for lease in read_leases(root):
+        if not lease.living:
+            buried = lease.path.with_suffix(BURIED)
+            with contextlib.suppress(FileNotFoundError):  # another sweeper was faster
+                lease.path.rename(buried)
+                if any(each.name == lease.name and each.living for each in read_buried(root)):
+                    buried.rename(lease.path)
+    return read_buried(root)
+
+
+def lease_lives(root: str | Path, name: str) -> bool:
+    """Whether the lease of that name is there and its holder at work."""
+    return any(lease.living for lease in _read(root, f"{name}.json", None))
+
+
+def _read(root: str | Path, pattern: str, space: str | None) -> list[Lease]:
     folder = _folder(root)
-    if not folder.is_dir():
+    if not folder.is_dir() or not (paths := sorted(folder.glob(pattern))):
         return []
     now = _clock(folder)
     found = []
-    for path in sorted(folder.glob("*.json")):
+    for path in paths:
         try:
             said = json.loads(path.read_text(encoding="utf-8"))
-            age = now - path.stat().st_mtime
+            last_sign = path.stat().st_mtime
         except FileNotFoundError:
             continue  # released meanwhile
-        work, of = said.pop("work"), said.pop("space")
-        found.append(Lease(path.stem, of, work, Holder(**said), age, path))
+        except ValueError as error:
+            raise VecmillError(
+                f"the lease {path} is not JSON ({error}), expected what a lease says: a power cut "
+                "may have emptied it; see that nobody is at work there, delete it and run again"
+            ) from error
+        work, of, table = said.pop("work"), said.pop("space"), said.pop("table", "")
+        found.append(
+            Lease(path.stem, of, work, Holder(**said), now - last_sign, path, last_sign, table)
+        )
     return [lease for lease in found if space in (None, lease.space)]
 
 
@@ -221,6 +281,13 @@ def this_process() -> Holder:
 
 def _folder(root: str | Path) -> Path:
     return Path(root) / "leases"
+
+
+def file_clock(root: str | Path) -> float:
+    """Now in seconds since 1970, by the clock that stamps the `workdir`'s files."""
+    folder = _folder(root)
+    folder.mkdir(parents=True, exist_ok=True)
+    return _clock(folder)
 
 
 def _clock(folder: Path) -> float:

@@ -1,6 +1,8 @@
 """Vectors in the `workdir`, found by content hash: `vectors/<vector key>/*.parquet`.
 
 Which shard made a vector does not matter; a content that any file holds is never embedded again.
+A file is named after the contents that it holds and sorted by them, so that two builders who write
+the same file write the same rows.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.store.workdir import Store
@@ -28,7 +32,7 @@ def vector_index(store: Store, vector_key: str) -> pl.DataFrame:
     Returns columns content_hash (binary, unique), file (str), at (uint32, row in the file).
     """
     frames = [
-        pl.read_parquet(path, columns=["content_hash"])
+        pl.DataFrame({"content_hash": pl.Series(_hashes(str(path)).cast(pa.binary()))})
         .with_row_index("at")
         .with_columns(file=pl.lit(str(path)))
         for path in store.files(vectors_folder(vector_key))
@@ -38,6 +42,18 @@ def vector_index(store: Store, vector_key: str) -> pl.DataFrame:
     return pl.concat(frames).select("content_hash", "file", "at").unique("content_hash", keep="any")
 
 
+def known_contents(store: Store, vector_key: str, hashes: pa.Array) -> np.ndarray:
+    """Which of the content hashes (fixed binary 16) have a vector by now: bool `[n]`.
+
+    A listing, and a look into the files that this process has not met yet.
+    """
+    known = np.zeros(len(hashes), bool)
+    for path in store.files(vectors_folder(vector_key)):
+        found = pc.is_in(hashes, value_set=_hashes(str(path)))
+        known |= found.to_numpy(zero_copy_only=False)
+    return known
+
+
 def read_vectors(places: pl.DataFrame, dimensions: int) -> np.ndarray:
     """The vectors at `places` (columns file, at), in that order: float32 `(n, dimensions)`."""
     out = np.empty((places.height, dimensions), np.float32)
@@ -45,6 +61,12 @@ def read_vectors(places: pl.DataFrame, dimensions: int) -> np.ndarray:
     for (file,), rows in numbered.partition_by("file", as_dict=True).items():
         out[rows["out"].to_numpy()] = _load(str(file))[rows["at"].to_numpy()]
     return out
+
+
+@lru_cache(None)
+def _hashes(path: str) -> pa.Array:
+    """A file's content hashes, kept for good: its name says which they are. 16 MB a million."""
+    return pq.read_table(path, columns=["content_hash"]).column("content_hash").combine_chunks()
 
 
 @lru_cache(FILES_HELD)

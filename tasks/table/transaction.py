@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -187,9 +187,15 @@ def stage_overwrite(base: Base, batches: Iterable[pa.RecordBatch], schema: pa.Sc
     return Staged(base, True, schema, (), (), added, written, gone)
 
 
-def commit(staged: Staged, properties: dict[str, str], tag: str = "prod") -> int:
+def commit(
+    staged: Staged,
+    properties: dict[str, str],
+    tag: str = "prod",
+    check: Callable[[], None] | None = None,
+) -> int:
     """Commit on main; returns the version. `properties` go with the version.
 
+    `check` is called right before each try: where it raises, nothing is committed.
     Raises `ConflictError` when another writer was first (the staged files stay: discard them),
     `StrangerError` when something other than vecmill changed rows since the base (readers of
     `tag` see neither). After any exception the build is looked up first: committing the same
@@ -197,12 +203,12 @@ def commit(staged: Staged, properties: dict[str, str], tag: str = "prod") -> int
     """
     base = staged.base
     _refuse_strangers(base, tag)
-    version = _committed(staged, {**properties, BUILD: base.build_id})
+    version = _committed(staged, {**properties, BUILD: base.build_id}, check)
     _refuse_strangers(base, tag)  # an append between the look and the commit does not conflict
     return version
 
 
-def _committed(staged: Staged, properties: dict[str, str]) -> int:
+def _committed(staged: Staged, properties: dict[str, str], check: Callable[[], None] | None) -> int:
     import lance
 
     base = staged.base
@@ -213,6 +219,8 @@ def _committed(staged: Staged, properties: dict[str, str]) -> int:
         transaction = _transaction(staged, dataset, properties)
         # With Lance's own retries an overwrite would silently discard a concurrent update.
         retries = {"max_retries": 0} if staged.overwrite else {}
+        if check is not None:
+            check()  # as late as can be: whoever is taken for dead may have lost its files
         try:
             return lance.LanceDataset.commit(dataset, transaction, **retries).version
         except Exception as error:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import lance
+from debris import space_debris
 
 from made_words import sentence
 from tasks.table.companions import count_rejects, read_builds
@@ -66,6 +67,11 @@ def content(space) -> list[dict]:
     return rows
 
 
+def debris(space) -> list[str]:
+    """What dead builds left of the space."""
+    return space_debris(space.folder / "db", space.folder / "work")
+
+
 def test_a_build_killed_again_and_again_ends_as_if_it_never_was(notes, texts):
     notes.write({**texts, "blank": " "})
     spec = notes.spec_file()
@@ -74,8 +80,10 @@ def test_a_build_killed_again_and_again_ends_as_if_it_never_was(notes, texts):
     killed(spec, "tasks.publish.rows._table_batch")
     killed(spec, "tasks.table.transaction._committed")
     assert list_releases(notes.ref) == []
+    assert len(debris(notes)) >= 6  # lease, plan, base tag, candidate, its transaction and data
     first = notes.build().manifest
     assert (first.release, first.counts.embedded) == ("v0001", 0)  # all vectors were found
+    assert debris(notes) == []
 
     edited = {**texts, "n3": sentence(300), "n4": texts["n5"], "fresh": sentence(301), "blank": ""}
     del edited["n7"]
@@ -88,6 +96,7 @@ def test_a_build_killed_again_and_again_ends_as_if_it_never_was(notes, texts):
     again = notes.build().manifest
     assert (again.release, again.published) == ("v0002", False)
     assert len(read_builds(notes.ref)) == 2
+    assert debris(notes) == []
     stored = count_rejects(notes.ref, list_releases(notes.ref)[-1].manifest.build_id)
     assert stored["reason"].to_list() == ["empty-text"]
 
@@ -99,3 +108,19 @@ def test_a_build_killed_again_and_again_ends_as_if_it_never_was(notes, texts):
     assert notes.build().manifest.release == "v0003"
     assert len(notes.content()) == 31
     assert "base-" not in notes.command("versions").out
+
+
+def test_every_moment_of_a_build_leaves_nothing_that_the_next_one_does_not_sweep(notes, texts):
+    moments = [
+        ("tasks.store.sweep.sweep_workdir", 0),
+        ("tasks.validate.rows.RejectsWriter.add", 0),
+        ("tasks.plan.classify._cast", 1),
+        ("tasks.embed.embed_shard.pq.write_table", 1),
+        ("tasks.publish.rows._chosen_batches", 0),
+        ("tasks.table.transaction._unlink", 0),
+        ("tasks.table.reconcile.build_indexes", 0),
+        ("tasks.table.index._scalar_index", 0),
+        ("tasks.table.reconcile.move_tag", 0),
+        ("tasks.table.companions._append", 0),
+        ("flows.job.drop_plan", 0),
+    ]

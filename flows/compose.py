@@ -77,7 +77,13 @@ def _attempt(job: Job, embedded: int) -> Outcome | int:
     made = Made(embedded=embedded)
     try:
         state = gather(
-            job.spec, standing.embedder, standing.columns, job.store, job.runner, job.workers
+            job.spec,
+            standing.embedder,
+            standing.columns,
+            job.store,
+            job.runner,
+            job.workers,
+            job.overrides.retried,
         )
     except SourceError as error:
         if standing.release is None:

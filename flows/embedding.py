@@ -8,26 +8,45 @@ from flows.job import Job
 from flows.outcome import Made
 from flows.standing import Held, Standing
 from tasks.plan.classify import plan_build
-from tasks.plan.rejected import reject_items, rejected_contents
+from tasks.plan.rejected import refused_contents, reject_items, rejected_contents
 from tasks.plan.shards import cut_shards
 
 
-def plan_rows(
-    job: Job, standing: Standing, made: Made, held: Held, rejected: tuple[bytes, ...] = ()
+def plan_rows(job: Job, standing: Standing, made: Made, held: Held) -> Made:
+    """Plan the state against the held base; contents that are known to fail leave it at once."""
+    made = _planned(job, standing, made, held, {})
+    assert made.plan is not None
+    known = job.runner.run(
+        "plan",
+        refused_contents,
+        made.plan,
+        standing.embedder.vector_key,
+        job.overrides.retried,
+        job.store,
+    )
+    return _planned(job, standing, made, held, known) if known else made
+
+
+def _planned(
+    job: Job, standing: Standing, made: Made, held: Held, rejected: dict[bytes, dict]
 ) -> Made:
-    """Plan the state against the held base; `rejected` contents leave it."""
-    assert made.state is not None
+    """The plan without `rejected` contents, whose items are counted as rejects."""
+    state = made.state
+    assert state is not None
+    if rejected:
+        rejects = job.runner.run("embed", reject_items, state.items, rejected, job.store)
+        made = replace(made, item_rejects=rejects, unusable=rejected)
     plan = job.runner.run(
         "plan",
         plan_build,
-        made.state.items,
-        made.state.duplicates,
+        state.items,
+        state.duplicates,
         held.plan,
         standing.embedder.vector_key,
         job.store,
         job.build_id,
         overwrite=held.overwrite,
-        rejected=rejected,
+        rejected=tuple(sorted(rejected)),
     )
     return replace(made, plan=plan)
 
@@ -36,14 +55,13 @@ def embed_rows(job: Job, standing: Standing, made: Made, held: Held) -> Made:
     """Embed what the plan names; items whose content was rejected leave the plan, counted."""
     from tasks.embed.embed_shard import embed_shard
 
-    plan, state = made.plan, made.state
+    plan = made.plan
     assert plan is not None
-    assert state is not None
-    options = job.table.storage_options
+    options, retry = job.table.storage_options, job.overrides.retry
     results = job.runner.map(
         "embed",
         embed_shard,
-        [(shard, standing.embedder, job.store, options) for shard in cut_shards(plan)],
+        [(shard, standing.embedder, job.store, options, retry) for shard in cut_shards(plan)],
         rows=plan.to_embed,
     )
     embedded = made.embedded + sum(result.embedded for result in results)
@@ -51,7 +69,4 @@ def embed_rows(job: Job, standing: Standing, made: Made, held: Held) -> Made:
     rejected = rejected_contents(plan, results)
     if not rejected:
         return made
-    rejects = job.runner.run("embed", reject_items, state.items, rejected, job.store)
-    return plan_rows(
-        job, standing, replace(made, item_rejects=rejects), held, tuple(sorted(rejected))
-    )
+    return _planned(job, standing, made, held, {**made.unusable, **rejected})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -45,6 +45,7 @@ class Made:
     plan: PlanRef | None = None
     embedded: int = 0  # distinct contents, by attempts that lost against another build too
     item_rejects: RejectsRef | None = None  # items whose content could not be embedded
+    unusable: dict[bytes, dict] = field(default_factory=dict)  # their content → reason and detail
     input_hash: str = ""
     candidate: int | None = None  # its detached version
 

@@ -2,8 +2,9 @@
 
     contents slice ─ texts and pictures, hashes checked ─ batches → vectors/<vector key>/<digest>
                                                         └ what failed → rejects/embed-<digest>
+                                                        └ → refused/<vector key>/<digest>
 
-Both files are content-addressed: a shard that was embedded before, by this build or another, is
+The files are content-addressed: a shard that was embedded before, by this build or another, is
 found. The rejects are written first, so the vectors' existence says that both are whole.
 """
 
@@ -29,6 +30,7 @@ from tasks.embedders.batching import batch_rows
 from tasks.embedders.load import load
 from tasks.embedders.protocol import Embedder
 from tasks.store.opening import resolve_options
+from tasks.store.refusals import read_refusals, write_refusals
 from tasks.store.vectors import vectors_folder
 from tasks.store.workdir import ROWS_PER_GROUP, RejectsWriter, Store, read_rejects_ref
 
@@ -59,9 +61,10 @@ def embed_shard(
     embedder: EmbedderRef,
     store: Store,
     storage_options: tuple[tuple[str, str], ...] = (),
+    retry: bool = False,
     progress: Progress = SILENT,
 ) -> ShardResult:
-    """Embed the shard's contents, or find that it was done.
+    """Embed the shard's contents, or find that it was done; with `retry` what failed is no find.
 
     `storage_options` are (option, environment variable) pairs, for sources on object stores: the
     values are read here, so that none travels through a task's parameters. An item whose source
@@ -70,7 +73,7 @@ def embed_shard(
     """
     contents = read_contents(shard)
     vectors_name, rejects_name = _names(contents, embedder)
-    if found := _finished(store, contents, embedder, vectors_name, rejects_name):
+    if found := _finished(store, contents, embedder, vectors_name, rejects_name, retry):
         progress.advance(contents.num_rows)
         return found
     loaded = load(embedder)
@@ -79,9 +82,10 @@ def embed_shard(
     work = Work(contents, loaded, progress, Isolation(vectors, lambda: _probe(loaded)))
     _embed_texts(work)
     _embed_images(work, storage_options)
-    _refuse_systematic(work)
+    _refuse_systematic(work, store)
     seconds = perf_counter() - started
     rejects = _write_rejects(work, store, rejects_name)
+    _write_refusals(work, store)
     path = _write_vectors(work, store, embedder, vectors_name)
     embedded = contents.num_rows - len(work.failures)
     return ShardResult(path, embedded, rejects, work.tokens, seconds)
@@ -98,12 +102,17 @@ def _names(contents: pa.Table, embedder: EmbedderRef) -> tuple[str, str]:
 
 
 def _finished(
-    store: Store, contents: pa.Table, embedder: EmbedderRef, vectors_name: str, rejects_name: str
+    store: Store,
+    contents: pa.Table,
+    embedder: EmbedderRef,
+    vectors_name: str,
+    rejects_name: str,
+    retry: bool,
 ) -> ShardResult | None:
     """The result of an earlier run, where its files are whole.
 
-    An item that the embedder could not take stays rejected, since it would fail again; one whose
-    source had changed is tried again: the file may be back.
+    An item that the embedder could not take stays rejected, since it would fail again, but for a
+    `retry`; one whose source had changed is tried again: the file may be back.
     """
     vectors = store.find(vectors_folder(embedder.vector_key), vectors_name)
     embedded = pq.read_metadata(vectors).num_rows if vectors else 0
@@ -112,7 +121,7 @@ def _finished(
             pass
         return ShardResult(str(vectors), embedded, writer.ref)
     rejects = store.find("rejects", rejects_name)
-    if rejects is None:
+    if rejects is None or retry:
         return None
     reasons = pq.read_table(rejects, columns=["reason"]).column("reason").to_pylist()
     if embedded + len(reasons) != contents.num_rows or Reason.SOURCE_CHANGED in reasons:
@@ -188,19 +197,39 @@ def _probe(embedder: Embedder) -> None:
         embedder.embed_images([Image.new("RGB", (64, 64), "grey")])
 
 
-def _refuse_systematic(work: Work) -> None:
-    """Take over what could not be embedded; raise when that is everything there was."""
+def _refuse_systematic(work: Work, store: Store) -> None:
+    """Take over what could not be embedded; raise when that is everything there was.
+
+    What is known to fail says nothing of the embedder: a shard of a retry may hold nothing else.
+    """
     work.failures.update(
         (row, (Reason.EMBED_FAILED, detail)) for row, detail in work.isolation.failures.items()
     )
     failed = [detail for reason, detail in work.failures.values() if reason == Reason.EMBED_FAILED]
     if len(failed) == work.contents.num_rows and failed:
         work.isolation.probe()
-        if len(failed) >= SYSTEMATIC:
+        if len(failed) - _known_to_fail(work, store) >= SYSTEMATIC:
             raise VecmillError(
                 f"embedder {work.embedder.ref.model!r} failed on all {len(failed)} items of a "
                 f"shard; the first: {failed[0]}. Try the model on one item by hand"
             )
+
+
+def _known_to_fail(work: Work, store: Store) -> int:
+    known = read_refusals(store, work.embedder.ref.vector_key)["content_hash"].to_list()
+    hashes = work.contents.column("content_hash")
+    return pc.sum(pc.is_in(hashes, pa.array(known, hashes.type))).as_py()
+
+
+def _write_refusals(work: Work, store: Store) -> None:
+    """Keep which contents the embedder could not take, so that no other build tries them."""
+    hashes = work.contents.column("content_hash")
+    refusals: list[dict[str, object]] = [
+        {"content_hash": hashes[row].as_py(), "reason": str(reason), "detail": detail}
+        for row, (reason, detail) in sorted(work.failures.items())
+        if reason == Reason.EMBED_FAILED
+    ]
+    write_refusals(store, work.embedder.ref.vector_key, refusals)
 
 
 def _write_rejects(work: Work, store: Store, name: str) -> RejectsRef:

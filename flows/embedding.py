@@ -10,6 +10,7 @@ from flows.standing import Held, Standing
 from tasks.plan.classify import plan_build
 from tasks.plan.rejected import refused_contents, reject_items, rejected_contents
 from tasks.plan.shards import cut_shards
+from tasks.table.companions import tally_retry
 
 
 def plan_rows(job: Job, standing: Standing, made: Made, held: Held) -> Made:
@@ -67,6 +68,9 @@ def embed_rows(job: Job, standing: Standing, made: Made, held: Held) -> Made:
     embedded = made.embedded + sum(result.embedded for result in results)
     made = replace(made, embedded=embedded)
     rejected = rejected_contents(plan, results)
-    if not rejected:
-        return made
-    return _planned(job, standing, made, held, {**made.unusable, **rejected})
+    if rejected:
+        made = _planned(job, standing, made, held, {**made.unusable, **rejected})
+    if retry:
+        tried = job.runner.run("embed", tally_retry, job.table, made.rejects, job.overrides.retried)
+        made = replace(made, tried=tried)
+    return made

@@ -2,7 +2,7 @@
 
     rejects of a reason to retry ─ none → the part as it stands
       files of one record each     ─ those files alone are opened → put between the good records
-      a table or an archive        ─ read again from its beginning, and taken only where it is better
+      a table or an archive        ─ read again whole, and taken only where it is better
 
 A retry never makes a part worse: what was read well stays, whatever the disk says today. Where
 nothing heals the records keep their name, so that no later stage has anything to do.

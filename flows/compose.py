@@ -22,7 +22,7 @@ from flows.embedding import embed_rows, plan_rows
 from flows.gather import gather
 from flows.guards import needs_yes, shrink_verdicts
 from flows.job import Job, open_job
-from flows.outcome import PUBLISHED, REFUSED, WRONG, Made, Outcome, draft, finished
+from flows.outcome import PUBLISHED, REFUSED, WRONG, Made, Outcome, draft, finished, retry_in_words
 from flows.progress import StageBars
 from flows.recording import embedding_rate, record_build, record_inputs, write_build_report
 from flows.runner import PlainRunner, Runner
@@ -77,7 +77,13 @@ def _attempt(job: Job, embedded: int) -> Outcome | int:
     made = Made(embedded=embedded)
     try:
         state = gather(
-            job.spec, standing.embedder, standing.columns, job.store, job.runner, job.workers
+            job.spec,
+            standing.embedder,
+            standing.columns,
+            job.store,
+            job.runner,
+            job.workers,
+            job.overrides.retried,
         )
     except SourceError as error:
         if standing.release is None:
@@ -152,7 +158,7 @@ def _stage_and_publish(
     message = (
         f"published {release.name} of {job.spec.space!r}: {counts.rows:,} rows "
         f"({counts.new:,} new, {counts.changed:,} changed, {counts.removed:,} removed), "
-        f"{counts.embedded:,} contents embedded, tag {job.spec.publish.tag!r}"
+        f"{counts.embedded:,} contents embedded, tag {job.spec.publish.tag!r}{retry_in_words(made)}"
     )
     return Outcome(manifest, PUBLISHED, message, report)
 
@@ -161,7 +167,9 @@ def _commit(
     job: Job, candidate: Candidate, manifest: Manifest, rejects: Sequence[RejectsRef]
 ) -> Release:
     """Record the rejects and publish: a build that is killed after its commit has lost none."""
-    job.runner.run("publish", append_rejects, job.table, job.build_id, rejects)
+    job.runner.run(
+        "publish", append_rejects, job.table, job.build_id, rejects, job.overrides.retried
+    )
     try:
         return job.runner.run("publish", publish, candidate, manifest, job.check_lease)
     except BaseException:
@@ -211,9 +219,11 @@ def _unchanged(job: Job, standing: Standing, made: Made) -> Outcome:
         message = f"space {job.spec.space!r} has no rows and no release: nothing to publish"
         return Outcome(finished(job, manifest), PUBLISHED, message)
     manifest = finished(job, manifest, release=release.name, version=release.version)
-    wrote = record_inputs(job, manifest, made.rejects)
+    wrote = record_inputs(job, manifest, made.rejects, made.tried)
     what = "its rejects were recorded, no row changed" if wrote else "nothing was written"
-    message = f"{job.spec.space!r} is up to date: {release.name} stands, {what}"
+    message = (
+        f"{job.spec.space!r} is up to date: {release.name} stands, {what}{retry_in_words(made)}"
+    )
     return Outcome(manifest, PUBLISHED, message)
 
 

@@ -9,49 +9,68 @@ from flows.outcome import Made
 from flows.standing import Held, Standing
 from schemas.refs import EmbedderRef, Shard, ShardResult
 from tasks.plan.classify import plan_build
-from tasks.plan.rejected import reject_items, rejected_contents
+from tasks.plan.rejected import refused_contents, reject_items, rejected_contents
 from tasks.plan.shards import cut_shards
+from tasks.table.companions import tally_retry
 
 PATIENCE = 60.0
 """Seconds that a shard under way at another builder is waited for: as long as a shard may take
 (`tasks/plan/shards.py`). Then it is computed here too: nobody waits for one that is stuck."""
 
 
-def plan_rows(
-    job: Job, standing: Standing, made: Made, held: Held, rejected: tuple[bytes, ...] = ()
+def plan_rows(job: Job, standing: Standing, made: Made, held: Held) -> Made:
+    """Plan the state against the held base; contents that are known to fail leave it at once."""
+    made = _planned(job, standing, made, held, {})
+    assert made.plan is not None
+    known = job.runner.run(
+        "plan",
+        refused_contents,
+        made.plan,
+        standing.embedder.vector_key,
+        job.overrides.retried,
+        job.store,
+    )
+    return _planned(job, standing, made, held, known) if known else made
+
+
+def _planned(
+    job: Job, standing: Standing, made: Made, held: Held, rejected: dict[bytes, dict]
 ) -> Made:
-    """Plan the state against the held base; `rejected` contents leave it."""
-    assert made.state is not None
+    """The plan without `rejected` contents, whose items are counted as rejects."""
+    state = made.state
+    assert state is not None
+    if rejected:
+        rejects = job.runner.run("embed", reject_items, state.items, rejected, job.store)
+        made = replace(made, item_rejects=rejects, unusable=rejected)
     plan = job.runner.run(
         "plan",
         plan_build,
-        made.state.items,
-        made.state.duplicates,
+        state.items,
+        state.duplicates,
         held.plan,
         standing.embedder.vector_key,
         job.store,
         job.build_id,
         overwrite=held.overwrite,
-        rejected=rejected,
+        rejected=tuple(sorted(rejected)),
     )
     return replace(made, plan=plan)
 
 
 def embed_rows(job: Job, standing: Standing, made: Made, held: Held) -> Made:
     """Embed what the plan names; items whose content was rejected leave the plan, counted."""
-    plan, state = made.plan, made.state
+    plan = made.plan
     assert plan is not None
-    assert state is not None
     results = _embed_shards(job, standing.embedder, cut_shards(plan), plan.to_embed)
     embedded = made.embedded + sum(each.embedded for each in results if not each.found)
     made = replace(made, embedded=embedded)
     rejected = rejected_contents(plan, results)
-    if not rejected:
-        return made
-    rejects = job.runner.run("embed", reject_items, state.items, rejected, job.store)
-    return plan_rows(
-        job, standing, replace(made, item_rejects=rejects), held, tuple(sorted(rejected))
-    )
+    if rejected:
+        made = _planned(job, standing, made, held, {**made.unusable, **rejected})
+    if job.overrides.retry:
+        tried = job.runner.run("embed", tally_retry, job.table, made.rejects, job.overrides.retried)
+        made = replace(made, tried=tried)
+    return made
 
 
 def _embed_shards(
@@ -60,7 +79,7 @@ def _embed_shards(
     """Every shard's result: those that another builder is at come last, when it may be done."""
     from tasks.embed.embed_shard import embed_shard
 
-    fixed = (embedder, job.store, job.table.storage_options)
+    fixed = (embedder, job.store, job.table.storage_options, job.overrides.retry)
     results = job.runner.map("embed", embed_shard, [(s, *fixed) for s in shards], rows=rows)
     left = [i for i, result in enumerate(results) if result.claimed_by is not None]
     if left:

@@ -72,8 +72,11 @@ def gather(
     store: Store,
     runner: Runner,
     workers: int,
+    retried: frozenset[str] = frozenset(),
 ) -> State:
     """Read, validate, chunk and compare everything; `known` are the published user columns.
+
+    Records that were rejected for a reason in `retried` are read again.
 
     A state that a validation refuses has no items: see its verdicts. Raises `SourceError` for a
     source that cannot be listed or is empty.
@@ -83,6 +86,7 @@ def gather(
     from tasks.dedupe.exact import mark_exact
     from tasks.ingest.read_part import read_part
     from tasks.ingest.repeats import find_repeats
+    from tasks.ingest.retry_part import retry_part
     from tasks.ingest.survey import survey
     from tasks.validate.rows import validate_part
     from tasks.validate.state import validate_state
@@ -91,7 +95,11 @@ def gather(
     suite = load_suite(spec, store)
     found = runner.run("ingest", survey, spec, known)
     specs = [part for listing in found.listings for part in listing.parts]
-    parts = runner.map("ingest", read_part, [(part, store) for part in specs], workers=workers)
+    if retried:
+        calls = [(part, retried, store) for part in specs]
+        parts = runner.map("ingest", retry_part, calls, workers=workers)
+    else:
+        parts = runner.map("ingest", read_part, [(part, store) for part in specs], workers=workers)
     _refuse_empty(spec, found.listings, parts)
     repeats = runner.run("ingest", find_repeats, parts, store)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +21,7 @@ from schemas.manifest import (
     Timings,
 )
 from schemas.refs import PlanRef, RejectsRef
+from tasks.table.attempts import NOTHING_TRIED, Tally
 
 PUBLISHED, FAILED, WRONG, REFUSED = 0, 1, 2, 3
 """Exit codes: published or nothing to do; anything else; wrong spec or command; refused."""
@@ -45,6 +46,8 @@ class Made:
     plan: PlanRef | None = None
     embedded: int = 0  # distinct contents, by attempts that lost against another build too
     item_rejects: RejectsRef | None = None  # items whose content could not be embedded
+    unusable: dict[bytes, dict] = field(default_factory=dict)  # their content → reason and detail
+    tried: Tally = NOTHING_TRIED  # rejects of earlier builds, in a retry
     input_hash: str = ""
     candidate: int | None = None  # its detached version
 
@@ -102,6 +105,16 @@ def _duplicates(plan: PlanRef | None) -> DuplicateCounts:
     rows = pl.scan_parquet(plan.path).filter(pl.col("class") != "removed")
     kinds = rows.select("duplicate_kind").drop_nulls().collect()["duplicate_kind"]
     return DuplicateCounts(**dict(kinds.value_counts().iter_rows()))
+
+
+def retry_in_words(made: Made) -> str:
+    """What a retry tried and how much of it healed: the end of a message, "" for no retry."""
+    tried = made.tried
+    if not tried.tried:
+        return ""
+    rejects = "reject" if tried.tried == 1 else "rejects"
+    healed = f"{tried.healed:,}" if tried.healed else "none"
+    return f"; {tried.tried:,} {rejects} tried again, {healed} healed"
 
 
 def draft(job: Job, standing: Standing, made: Made) -> Manifest:

@@ -12,6 +12,7 @@ from flows.job import Job
 from flows.runner import timed
 from schemas.manifest import Manifest
 from schemas.refs import RejectsRef
+from tasks.table.attempts import Tally
 from tasks.table.companions import append_build, append_rejects, read_builds
 from tasks.table.dataset import open_version
 from tasks.table.releases import Release
@@ -20,18 +21,20 @@ from tasks.table.releases import Release
 def record_build(job: Job, manifest: Manifest, rejects: Sequence[RejectsRef]) -> None:
     """Write the build into `<space>__builds` and its rejects into `<space>__rejects`."""
     with timed(job.runner.seconds, "publish"):
-        append_rejects(job.table, manifest.build_id, rejects)
+        append_rejects(job.table, manifest.build_id, rejects, job.overrides.retried)
         append_build(job.table, manifest)
 
 
-def record_inputs(job: Job, manifest: Manifest, rejects: Sequence[RejectsRef]) -> bool:
+def record_inputs(
+    job: Job, manifest: Manifest, rejects: Sequence[RejectsRef], tried: Tally
+) -> bool:
     """Record a build that changes no row, if what it judged is new: other rejects, other rules.
 
-    A build whose input is that of the release, or of a later such record, writes nothing at all.
-    Returns whether it wrote.
+    A build whose input is that of the release, or of a later such record, writes nothing at all,
+    but for the attempts of a retry that `tried` any. Returns whether it wrote.
     """
     stood = [build.manifest for build in read_builds(job.table) if not build.manifest.refused_by]
-    if stood and stood[-1].input_hash == manifest.input_hash:
+    if stood and stood[-1].input_hash == manifest.input_hash and not tried.tried:
         return False
     record_build(job, manifest, rejects)
     return True

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from flows.recording import report_path
 from schemas.spec import SpaceSpec
-from tasks.query.builds import find_build, stored_rejects
+from tasks.query.builds import find_build
 from tasks.query.releases import find_release
 from tasks.report.collect import collect
 from tasks.report.render import write_report
+from tasks.table.companions import read_rejects
 from tasks.table.dataset import TableRef, open_version
 
 
@@ -28,5 +29,5 @@ def report_of(spec: SpaceSpec, *, release: str | None = None, build: str | None 
     if version is None and path.exists():
         return path
     dataset = None if version is None else open_version(TableRef.of(spec), version)
-    rejects = stored_rejects(spec, manifest.build_id)
+    rejects = read_rejects(TableRef.of(spec), manifest.build_id)
     return write_report(collect(dataset, manifest, rejects), path)

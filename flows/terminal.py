@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from schemas.manifest import Manifest
-    from tasks.query.rejects import RejectGroup
     from tasks.table.releases import Release
 
 
@@ -159,42 +157,3 @@ def print_releases(releases: Sequence[Release]) -> None:
             )
         )
     print_table(heads, rows, right=heads[3:])
-
-
-def reject_document(manifest: Manifest, groups: Sequence[RejectGroup]) -> dict[str, Any]:
-    """The rejects of a build for `--json`."""
-    return {
-        "space": manifest.space,
-        "build_id": manifest.build_id,
-        "release": manifest.release,
-        "published": manifest.published,
-        "records_rejected": manifest.counts.records_rejected,
-        "items_rejected": manifest.counts.items_rejected,
-        "reasons": [
-            {
-                "stage": group.stage,
-                "level": group.level,
-                "reason": group.reason,
-                "meaning": group.meaning,
-                "count": group.count,
-                "examples": [vars(example) for example in group.examples],
-            }
-            for group in groups
-        ],
-    }
-
-
-def print_rejects(groups: Sequence[RejectGroup]) -> None:
-    """Each reason with its count and meaning, and examples below it."""
-    from tasks.query.snippet import one_line
-
-    for group in groups:
-        level = group.level if group.count == 1 else f"{group.level}s"
-        print(f"{group.reason}  {group.count:,} {level}, stage {group.stage}: {group.meaning}")
-        for example in group.examples:
-            place = example.uri if example.position is None else f"{example.uri}:{example.position}"
-            name = example.id or f"{example.source}:{example.key if example.key else '(no key)'}"
-            print(f"    {one_line(name, 80)}  {one_line(example.detail, 160)}")
-            print(f"        in {one_line(place, 200)}")
-        if group.count > len(group.examples):
-            print(f"    and {group.count - len(group.examples):,} more")

@@ -10,6 +10,7 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -65,6 +66,14 @@ def item_ids(
 def digest_bytes(data: bytes) -> bytes:
     """blake2b-128 of `data`: 16 bytes."""
     return hashlib.blake2b(data, digest_size=HASH_BYTES).digest()
+
+
+def digest_file(path: str | Path) -> str:
+    """The digest of a file's bytes: 32 hex digits."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(
+            stream, lambda: hashlib.blake2b(digest_size=HASH_BYTES)
+        ).hexdigest()
 
 
 def digest_json(value: object) -> str:

@@ -60,6 +60,24 @@ MEANING: dict[Reason, str] = {
 }
 
 
+RETRIABLE: frozenset[str] = frozenset(
+    (
+        Reason.UNREADABLE_FILE,  # a right that was missing, a store that stuttered
+        Reason.UNSUPPORTED_FORMAT,  # a reader installed since
+        Reason.MALFORMED_LINE,  # another version of the parser; a read that broke off
+        Reason.EMPTY_IMAGE,  # a store that handed out nothing
+        Reason.CORRUPT_IMAGE,  # another version of the decoder
+        Reason.TRUNCATED_IMAGE,
+        Reason.SOURCE_CHANGED,  # the file may be back
+        Reason.EMBED_FAILED,  # an engine upgraded or repaired
+    )
+)
+"""What may heal although neither the record nor the spec changes: the cause lies in the reading,
+the decoding or the embedder. The other reasons say what the record *is*, once it was read whole:
+they change only with it, with the spec or with the suite, and those are judged anew by every build.
+"""
+
+
 def expectation_reason(expectation: str) -> str:
     """The reason of a record that fails the Great Expectations expectation `expectation`."""
     return f"expectation:{expectation}"

@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+
+from schemas.reasons import RETRIABLE
 
 Kind = Literal["text", "image"]
 Severity = Literal["off", "warn", "refuse"]
@@ -314,3 +323,30 @@ class BuildOverrides(Model):
     )
     dry_run: bool = Field(False, description="Plan and report, write nothing.")
     max_workers: int | None = Field(None, ge=1, description="Instead of compute.max_workers.")
+    retry: bool = Field(
+        False,
+        description="Try what was rejected again, where the cause may lie outside the record: "
+        "files that could not be read or decoded, contents that could not be embedded.",
+    )
+    retry_reason: str | None = Field(
+        None, description="With retry: only rejects of this reason. Null: of every such reason."
+    )
+
+    @model_validator(mode="after")
+    def _retriable(self) -> BuildOverrides:
+        if self.retry_reason is not None:
+            if not self.retry:
+                raise ValueError(f"retry_reason {self.retry_reason!r}: expected `retry: true` too")
+            if self.retry_reason not in RETRIABLE:
+                raise ValueError(
+                    f"retry_reason {self.retry_reason!r}: it changes only with the record, the "
+                    f"spec or the suite; expected one of {', '.join(sorted(RETRIABLE))}"
+                )
+        return self
+
+    @property
+    def retried(self) -> frozenset[str]:
+        """The reasons whose rejects are tried again; none in an ordinary build."""
+        if not self.retry:
+            return frozenset()
+        return RETRIABLE if self.retry_reason is None else frozenset((self.retry_reason,))

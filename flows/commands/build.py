@@ -51,7 +51,7 @@ def build(
     loaded = load_spec(spec)
     overrides = BuildOverrides(yes=yes, dry_run=dry_run, max_workers=max_workers)
     with redirect_stdout(sys.stderr):  # whatever a library prints is no answer
-        outcome = _run_build(spec, loaded, overrides, quiet, context.obj)
+        outcome = run_build(spec, loaded, overrides, quiet, context.obj)
     if json:
         print_json(outcome.manifest.model_dump(mode="json", by_alias=True))
         say(outcome.message)
@@ -62,7 +62,7 @@ def build(
     raise typer.Exit(outcome.exit_code)
 
 
-def _run_build(
+def run_build(
     place: str, spec: SpaceSpec, overrides: BuildOverrides, quiet: bool, begun: float
 ) -> Outcome:
     """The build as a flow of the configured Prefect server, or plainly where there is none."""

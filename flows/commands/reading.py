@@ -1,4 +1,4 @@
-"""Commands that read what is published or was recorded: `search`, `rejects`, `report`."""
+"""Commands that read what is published or was recorded: `search`, `report`."""
 
 from __future__ import annotations
 
@@ -61,48 +61,6 @@ def search(
         print_hits(hits)
     else:
         say(f"no hit in {found.release.name}")
-
-
-@app.command(epilog=EXIT_CODES)
-def rejects(
-    spec: Spec,
-    release: Release = None,
-    build: Build = None,
-    reason: Annotated[str | None, typer.Option(help="This reason alone.")] = None,
-    examples: Annotated[int, typer.Option(min=0, max=1000, help="Examples of each reason.")] = 5,
-    json: Json = False,
-) -> None:
-    """Show what the latest build could not use, and why.
-
-    Every record or item that was left out stands in the table `<space>__rejects` with the stage,
-    the reason, what was wrong and where it lies. Without --release or --build: the latest build,
-    published or refused.
-
-    \b
-    Examples:
-      vecmill rejects space.yaml
-      vecmill rejects space.yaml --reason corrupt-image --examples 50
-    """
-    from flows.terminal import print_json, print_rejects, reject_document, say
-    from schemas.load import load_spec
-    from tasks.query.builds import find_build, stored_rejects
-    from tasks.query.rejects import group_rejects
-
-    loaded = load_spec(spec)
-    manifest = find_build(loaded, release=release, build=build)
-    batches = stored_rejects(loaded, manifest.build_id, reason)
-    groups = group_rejects(batches, examples=examples)
-    if json:
-        print_json(reject_document(manifest, groups))
-        return
-    if reason is not None and not groups:
-        every = group_rejects(stored_rejects(loaded, manifest.build_id), examples=0)
-        known = ", ".join(sorted({group.reason for group in every})) or "none at all"
-        say(f"no reject has the reason {reason!r}; the reasons of this build: {known}")
-        return
-    name = manifest.release or f"build {manifest.build_id}"
-    say(f"{loaded.space} {name}: {sum(group.count for group in groups):,} rejected")
-    print_rejects(groups)
 
 
 @app.command(epilog=EXIT_CODES)

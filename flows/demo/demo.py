@@ -182,8 +182,10 @@ def _search_scenes(story: Story, material: Material) -> None:
 
 
 def _show_rejects(story: Story, material: Material) -> None:
-    from tasks.query.builds import find_build, stored_rejects
+    from tasks.query.builds import find_build
     from tasks.query.rejects import group_rejects
+    from tasks.table.companions import read_rejects
+    from tasks.table.dataset import TableRef
 
     story.step("What was rejected, and why: vecmill rejects SPEC")
     story.say(
@@ -197,7 +199,7 @@ def _show_rejects(story: Story, material: Material) -> None:
             f"\n[bold]{spec.space}[/]: {counts.records:,} records = {counts.records_used:,} used "
             f"+ {counts.records_rejected:,} rejected"
         )
-        story.rejects(group_rejects(stored_rejects(spec, build.build_id), examples=1))
+        story.rejects(group_rejects(read_rejects(TableRef.of(spec), build.build_id), examples=1))
 
 
 def _change(story: Story, bars: StageBars, material: Material) -> None:

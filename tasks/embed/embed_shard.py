@@ -3,8 +3,9 @@
     contents slice ─ claimed ─ without those that have a vector by now
       └ texts and pictures, hashes checked ─ batches → vectors/<vector key>/<digest of the contents>
                                                    └ what failed → rejects/embed-<digest>
+                                                                 → refused/<vector key>/<digest>
 
-Both files are content-addressed: a shard that was embedded before, by this build or another, is
+The files are content-addressed: a shard that was embedded before, by this build or another, is
 found. The rejects are written first, so the vectors' existence says that both are whole.
 """
 
@@ -31,6 +32,7 @@ from tasks.embedders.load import load
 from tasks.embedders.protocol import Embedder
 from tasks.store.claims import claim, wait_for
 from tasks.store.opening import resolve_options
+from tasks.store.refusals import read_refusals, write_refusals
 from tasks.store.vectors import known_contents, vectors_folder
 from tasks.store.workdir import ROWS_PER_GROUP, RejectsWriter, Store, read_rejects_ref
 
@@ -61,13 +63,15 @@ def embed_shard(
     embedder: EmbedderRef,
     store: Store,
     storage_options: tuple[tuple[str, str], ...] = (),
+    retry: bool = False,
     patience: float = 0.0,
     progress: Progress = SILENT,
 ) -> ShardResult:
     """Embed the shard's contents that have no vector by now, or find that it was done.
 
     A shard that another living builder is at is left to it (`ShardResult.claimed_by`); with
-    `patience` (seconds) its end is waited for at most so long, and then it is done here.
+    `patience` (seconds) its end is waited for at most so long, and then it is done here. With
+    `retry` what failed before is no find.
 
     `storage_options` are (option, environment variable) pairs, for sources on object stores: the
     values are read here, so that none travels through a task's parameters. An item whose source
@@ -75,7 +79,7 @@ def embed_shard(
     `VecmillError` when the embedder fails on everything.
     """
     contents = read_contents(shard)
-    if found := _finished(store, contents, embedder):
+    if found := _finished(store, contents, embedder, retry):
         progress.advance(contents.num_rows)
         return found
     name = f"{embedder.vector_key}-{_digest(contents)}"
@@ -83,10 +87,10 @@ def embed_shard(
     with claim(store, name) as holder:
         if holder is not None and not patience:
             return ShardResult(None, 0, RejectsRef("", 0, 0), claimed_by=holder)
-        if found := _finished(store, contents, embedder):  # while we came to the claim
+        if found := _finished(store, contents, embedder, retry):  # while we came to the claim
             progress.advance(contents.num_rows)
             return found
-        return _embed_left(contents, embedder, store, storage_options, progress)
+        return _embed_left(contents, embedder, store, storage_options, retry, progress)
 
 
 def _embed_left(
@@ -94,6 +98,7 @@ def _embed_left(
     embedder: EmbedderRef,
     store: Store,
     storage_options: tuple[tuple[str, str], ...],
+    retry: bool,
     progress: Progress,
 ) -> ShardResult:
     """Embed the contents that have no vector by now: others may have planned some of them too."""
@@ -102,7 +107,7 @@ def _embed_left(
     progress.advance(contents.num_rows - left.num_rows)
     if not left.num_rows:
         return ShardResult(None, 0, RejectsRef("", 0, 0), found=True)
-    if left.num_rows < contents.num_rows and (found := _finished(store, left, embedder)):
+    if left.num_rows < contents.num_rows and (found := _finished(store, left, embedder, retry)):
         progress.advance(left.num_rows)
         return found
     loaded = load(embedder)
@@ -111,9 +116,10 @@ def _embed_left(
     work = Work(left, loaded, progress, Isolation(vectors, lambda: _probe(loaded)))
     _embed_texts(work)
     _embed_images(work, storage_options)
-    _refuse_systematic(work)
+    _refuse_systematic(work, store)
     seconds = perf_counter() - started
     rejects = _write_rejects(work, store, _rejects_name(left, embedder))
+    _write_refusals(work, store)
     path = _write_vectors(work, store, embedder)
     embedded = left.num_rows - len(work.failures)
     return ShardResult(path, embedded, rejects, work.tokens, seconds)
@@ -130,11 +136,13 @@ def _rejects_name(contents: pa.Table, embedder: EmbedderRef) -> str:
     return f"embed-{digest_json([embedder.vector_key, _digest(contents), ids])}"
 
 
-def _finished(store: Store, contents: pa.Table, embedder: EmbedderRef) -> ShardResult | None:
+def _finished(
+    store: Store, contents: pa.Table, embedder: EmbedderRef, retry: bool
+) -> ShardResult | None:
     """The result of an earlier run, where its files are whole.
 
-    An item that the embedder could not take stays rejected, since it would fail again; one whose
-    source had changed is tried again: the file may be back.
+    An item that the embedder could not take stays rejected, since it would fail again, but for a
+    `retry`; one whose source had changed is tried again: the file may be back.
     """
     folder, name = vectors_folder(embedder.vector_key), _rejects_name(contents, embedder)
     whole = store.find(folder, _digest(contents))
@@ -143,7 +151,7 @@ def _finished(store: Store, contents: pa.Table, embedder: EmbedderRef) -> ShardR
             pass
         return ShardResult(str(whole), contents.num_rows, writer.ref, found=True)
     rejects = store.find("rejects", name)
-    if rejects is None:
+    if rejects is None or retry:
         return None
     told = pq.read_table(rejects, columns=["id", "reason"])
     kept = contents.filter(
@@ -226,19 +234,39 @@ def _probe(embedder: Embedder) -> None:
         embedder.embed_images([Image.new("RGB", (64, 64), "grey")])
 
 
-def _refuse_systematic(work: Work) -> None:
-    """Take over what could not be embedded; raise when that is everything there was."""
+def _refuse_systematic(work: Work, store: Store) -> None:
+    """Take over what could not be embedded; raise when that is everything there was.
+
+    What is known to fail says nothing of the embedder: a shard of a retry may hold nothing else.
+    """
     work.failures.update(
         (row, (Reason.EMBED_FAILED, detail)) for row, detail in work.isolation.failures.items()
     )
     failed = [detail for reason, detail in work.failures.values() if reason == Reason.EMBED_FAILED]
     if len(failed) == work.contents.num_rows and failed:
         work.isolation.probe()
-        if len(failed) >= SYSTEMATIC:
+        if len(failed) - _known_to_fail(work, store) >= SYSTEMATIC:
             raise VecmillError(
                 f"embedder {work.embedder.ref.model!r} failed on all {len(failed)} items of a "
                 f"shard; the first: {failed[0]}. Try the model on one item by hand"
             )
+
+
+def _known_to_fail(work: Work, store: Store) -> int:
+    known = read_refusals(store, work.embedder.ref.vector_key)["content_hash"].to_list()
+    hashes = work.contents.column("content_hash")
+    return pc.sum(pc.is_in(hashes, pa.array(known, hashes.type))).as_py()
+
+
+def _write_refusals(work: Work, store: Store) -> None:
+    """Keep which contents the embedder could not take, so that no other build tries them."""
+    hashes = work.contents.column("content_hash")
+    refusals: list[dict[str, object]] = [
+        {"content_hash": hashes[row].as_py(), "reason": str(reason), "detail": detail}
+        for row, (reason, detail) in sorted(work.failures.items())
+        if reason == Reason.EMBED_FAILED
+    ]
+    write_refusals(store, work.embedder.ref.vector_key, refusals)
 
 
 def _write_rejects(work: Work, store: Store, name: str) -> RejectsRef:

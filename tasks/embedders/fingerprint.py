@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from schemas.errors import UsageError
-from schemas.identity import HASH_BYTES, digest_json
+from schemas.identity import HASH_BYTES, digest_file, digest_json
 from tasks.embedders.description import Description
 from tasks.embedders.model_folder import ModelFolder, read_json
 
@@ -96,7 +96,7 @@ def tokenizer_digest(folder: ModelFolder) -> str | None:
 
 def file_digest(file: Path) -> str:
     """Digest of a file's bytes."""
-    return _once(file, _hash_file)
+    return _once(file, digest_file)
 
 
 def tensor_shapes(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
@@ -154,11 +154,6 @@ def _tensor_digests(file: Path) -> dict[str, object]:
 
 def _json_digest(file: Path) -> str:
     return digest_json(read_json(file))
-
-
-def _hash_file(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _once(file: Path, read: Callable[[Path], T]) -> T:

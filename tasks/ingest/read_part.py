@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,12 +20,20 @@ import pyarrow.parquet as pq
 
 from schemas.arrow import records_schema
 from schemas.errors import VecmillError
+from schemas.identity import digest_file, digest_json
 from schemas.progress import SILENT, Progress
 from schemas.reasons import MEANING, Reason
 from schemas.refs import FileRef, PartSpec, RecordsPart, RejectsRef
 from tasks.ingest.column_types import arrow_type
 from tasks.ingest.grouping import holds_many
 from tasks.ingest.reader import RawBatch, Rejected, UnreadableError, reader_for
+from tasks.ingest.readings import (
+    Reading,
+    draft_reading,
+    first_reading,
+    keep_reading,
+    standing_reading,
+)
 from tasks.ingest.record_checks import judge
 from tasks.ingest.tabular import no_records
 from tasks.store.opening import resolve_options, without_values
@@ -41,32 +50,65 @@ connection lost) is no property of the file and ends the build: a reject would b
 
 
 def read_part(part: PartSpec, store: Store, progress: Progress = SILENT) -> RecordsPart:
-    """Read the part, or find it read. Returns its records file with the counts of both."""
-    name = f"ingest-{part.digest}"
-    found = store.find("records", part.digest)
-    if found is not None:
-        rejects_path = store.find("rejects", name)
-        if rejects_path is not None:
-            rows = pq.read_metadata(found).num_rows
-            return _ref(part, found, rows, read_rejects_ref(rejects_path))
-    defaults = {"source": part.source.name, "kind": part.source.kind, "stage": "ingest"}
-    with store.create("records", part.digest) as path:
-        writers = RejectsWriter(store, name, **defaults), RecordsWriter(path, part)
+    """Read the part, or find it read. Returns its records file with the counts of both.
+
+    Where a retry healed something, what that reading left is the part's.
+    """
+    reading = standing_reading(store, part.digest)
+    found = store.find("records", reading.records)
+    rejects_path = store.find("rejects", reading.rejects)
+    if found is not None and rejects_path is not None:
+        rows = pq.read_metadata(found).num_rows
+        return records_part(part, reading, found, rows, read_rejects_ref(rejects_path))
+    if reading == first_reading(part.digest):
+        return write_part(part, store, reading, progress)
+    with draft_reading(store) as draft:  # what was healed is gone: all is read anew
+        return settle(part, write_part(part, store, draft, progress), store, reading)
+
+
+def settle(part: PartSpec, read: RecordsPart, store: Store, instead: Reading) -> RecordsPart:
+    """Give a draft of the part the name of what it holds, and let it count `instead`."""
+    rejects = store.path("rejects", rejects_name(part, read.rejects))
+    path = store.path("records", digest_json(["retried", part.digest, digest_file(read.path)]))
+    Path(read.rejects.path).replace(rejects)
+    Path(read.path).replace(path)
+    reading = Reading(path.stem, rejects.stem, read.records)
+    keep_reading(store, part.digest, reading, instead)
+    refused = replace(read.rejects, path=str(rejects))
+    return records_part(part, reading, path, read.records, refused)
+
+
+def rejects_name(part: PartSpec, rejects: RejectsRef) -> str:
+    """The name of a retry's rejects: what they are of and what they hold."""
+    return f"ingest-{digest_json([part.digest, digest_file(rejects.path)])}"
+
+
+def write_part(part: PartSpec, store: Store, reading: Reading, progress: Progress) -> RecordsPart:
+    """Read the part into files of that reading's names."""
+    with store.create("records", reading.records) as path:
+        writers = rejects_writer(part, store, reading.rejects), RecordsWriter(path, part)
         with writers[0] as rejects, writers[1] as records:
-            _read(part, records, rejects, progress)
-    return _ref(part, store.path("records", part.digest), records.rows, rejects.ref)
+            for row, file, raw in numbered_batches(part, progress):
+                table, refused = judge(raw, file, part, row)
+                _check_count(file, raw, table.num_rows + len(refused))
+                records.add(table)
+                for reject in refused:
+                    rejects.add(**reject_row(reject, file, part, row))
+    path = store.path("records", reading.records)
+    return records_part(part, reading, path, records.rows, rejects.ref)
 
 
-def _read(
-    part: PartSpec, records: RecordsWriter, rejects: RejectsWriter, progress: Progress
-) -> None:
+def rejects_writer(part: PartSpec, store: Store, name: str) -> RejectsWriter:
+    """A writer of the part's rejects."""
+    source = part.source
+    return RejectsWriter(store, name, source=source.name, kind=source.kind, stage="ingest")
+
+
+def numbered_batches(part: PartSpec, progress: Progress) -> Iterator[tuple[int, FileRef, RawBatch]]:
+    """`raw_batches` with the row of the part at which each begins."""
     row = 0
     for file, raw in raw_batches(part):
-        table, refused = judge(raw, file, part, row)
-        _check_count(file, raw, table.num_rows + len(refused))
-        records.add(table)
-        for reject in refused:
-            rejects.add(**_reject_row(reject, file, part, row))
+        yield row, file, raw
         row += raw.met
         progress.advance(raw.met)
 
@@ -114,7 +156,8 @@ def _check_count(file: FileRef, raw: RawBatch, found: int) -> None:
         )
 
 
-def _reject_row(reject: Rejected, file: FileRef, part: PartSpec, first: int) -> dict[str, object]:
+def reject_row(reject: Rejected, file: FileRef, part: PartSpec, first: int) -> dict[str, object]:
+    """The reject as a row of `REJECTS`; `first` is the row of its batch's first record."""
     return {
         "key": _writable(reject.key),
         "reason": str(reject.reason),
@@ -131,9 +174,12 @@ def _writable(text: str | None) -> str | None:
     return None if text is None else text.encode("utf-8", "backslashreplace").decode()
 
 
-def _ref(part: PartSpec, path: Path, records: int, rejects: RejectsRef) -> RecordsPart:
+def records_part(
+    part: PartSpec, reading: Reading, path: Path, records: int, rejects: RejectsRef
+) -> RecordsPart:
+    """The reference to what a reading of the part left."""
     source = part.source
-    return RecordsPart(part.digest, source.name, source.kind, str(path), records, rejects)
+    return RecordsPart(reading.records, source.name, source.kind, str(path), records, rejects)
 
 
 class RecordsWriter:

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import polars as pl
 
 from schemas.identity import digest_json
 from schemas.refs import ItemsPart, PlanRef, RejectsRef, ShardResult
 from tasks.store.items import read_items
+from tasks.store.refusals import read_refusals
 from tasks.store.workdir import RejectsWriter, Store
+
+
+def refused_contents(
+    plan: PlanRef, vector_key: str, retried: Collection[str], store: Store
+) -> dict[bytes, dict]:
+    """Content hash → reason and detail, for the planned contents that are known to fail.
+
+    Those with a reason in `retried` are not among them: they are given to the embedder again.
+    """
+    known = read_refusals(store, vector_key)
+    if known.is_empty():
+        return {}
+    planned = pl.read_parquet(plan.contents, columns=["content_hash"])
+    found = known.join(planned, on="content_hash", how="semi", maintain_order="left")
+    found = found.filter(~pl.col("reason").is_in(list(retried)))
+    return {row["content_hash"]: row for row in found.iter_rows(named=True)}
 
 
 def rejected_contents(plan: PlanRef, results: Sequence[ShardResult]) -> dict[bytes, dict]:

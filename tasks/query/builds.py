@@ -1,18 +1,13 @@
-"""Finding one build of a space, published or refused, and the rejects it left behind."""
+"""Finding one build of a space, published or refused."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-
-import pyarrow as pa
 
 from schemas.errors import UsageError
 from schemas.manifest import Manifest
 from schemas.spec import SpaceSpec
-from tasks.query.rejects import COLUMNS
 from tasks.query.releases import find_release
-from tasks.table.companions import read_builds, sql_string
-from tasks.table.dataset import TableRef, try_open
+from tasks.table.companions import read_builds
+from tasks.table.dataset import TableRef
 
 SHOWN = 5
 """Builds named in a message about one that does not exist."""
@@ -44,16 +39,3 @@ def find_build(
         what = "several builds that begin with" if matching else "no build"
         raise UsageError(f"space {spec.space!r} has {what} {build!r}; the latest are {last}")
     return found[matching[0]]
-
-
-def stored_rejects(
-    spec: SpaceSpec, build_id: str, reason: str | None = None
-) -> Iterator[pa.RecordBatch]:
-    """The rejects of a build from `<space>__rejects`, batch by batch, perhaps of one reason."""
-    dataset = try_open(TableRef.of(spec).companion("rejects"))
-    if dataset is None:
-        return
-    where = f"build_id = {sql_string(build_id)}"
-    if reason is not None:
-        where += f" AND reason = {sql_string(reason)}"
-    yield from dataset.scanner(columns=COLUMNS, filter=where, scan_in_order=True).to_batches()

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 import polars as pl
 import pyarrow as pa
 
-from schemas.reasons import MEANING, Reason
+from schemas.reasons import MEANING, RETRIABLE, Reason
+from tasks.table.attempts import IDENTITY, with_attempts
 
 EXAMPLES = 5
 """Examples shown of each reason."""
 
 _GROUP = ["level", "stage", "reason"]
 _SHOWN = ["source", "key", "id", "detail", "uri", "position"]
-COLUMNS = [*_GROUP, *_SHOWN]
-"""What is read of the rejects: columns of `schemas.arrow.REJECTS`."""
+COLUMNS = [*_GROUP, *_SHOWN, "attempts"]
+"""What is read of the rejects: columns of `tasks.table.companions.TABLE_REJECTS`."""
 
 STAGES = ["ingest", "validate", "chunk", "embed"]
 """The order in which stages reject."""
@@ -35,6 +36,7 @@ class RejectExample:
     detail: str | None
     uri: str
     position: int | None
+    attempts: int = 1  # how often it was tried
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class RejectGroup:
     reason: str
     count: int
     examples: tuple[RejectExample, ...] = ()
+
+    @property
+    def retriable(self) -> bool:
+        """Whether trying again may help although neither the record nor the spec changes."""
+        return self.reason in RETRIABLE
 
     @property
     def meaning(self) -> str:
@@ -63,13 +70,13 @@ def group_rejects(
 ) -> tuple[RejectGroup, ...]:
     """Count rejects by (stage, level, reason) and keep the first `examples` of each.
 
-    `batches` hold at least `COLUMNS`. Groups come by stage, then by falling count; the result does
-    not depend on how the rows are cut into batches.
+    `batches` hold at least `COLUMNS`, those straight from a build without attempts. Groups come by
+    stage, then by falling count; the result does not depend on how the rows are cut into batches.
     """
     counts: pl.DataFrame | None = None
     shown: pl.DataFrame | None = None
     for batch in batches:
-        frame = pl.DataFrame(pl.from_arrow(batch)).select(COLUMNS)
+        frame = pl.DataFrame(pl.from_arrow(with_attempts(batch))).select(COLUMNS)
         counted = frame.group_by(_GROUP).agg(count=pl.len().cast(pl.Int64))
         counts = counted if counts is None else pl.concat([counts, counted])
         counts = counts.group_by(_GROUP).agg(pl.col("count").sum())
@@ -90,6 +97,20 @@ def group_rejects(
         for level, stage, name, count in counts.select(*_GROUP, "count").rows()
     ]
     return tuple(sorted(groups, key=_place))
+
+
+def healed(
+    before: Iterable[pa.RecordBatch], after: Iterable[pa.RecordBatch]
+) -> list[pa.RecordBatch]:
+    """The rejects of `before`, each once, that are not among those of `after`."""
+    frames = [pl.DataFrame(pl.from_arrow(batch)).select(COLUMNS) for batch in before]
+    if not frames:
+        return []
+    gone = pl.concat(frames).unique(IDENTITY, keep="last", maintain_order=True)
+    for batch in after:
+        now = pl.DataFrame(pl.from_arrow(batch)).select(IDENTITY)
+        gone = gone.join(now, on=IDENTITY, how="anti", nulls_equal=True, maintain_order="left")
+    return gone.to_arrow().to_batches()
 
 
 def _first(rejects: pl.DataFrame, examples: int) -> pl.DataFrame:

@@ -15,11 +15,21 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.arrow import REJECTS
 from schemas.manifest import Manifest
 from schemas.refs import RejectsRef
+from tasks.table.attempts import (
+    ATTEMPTS,
+    Tally,
+    count_attempts,
+    known_attempts,
+    tally,
+    upgrade,
+    with_attempts,
+)
 from tasks.table.dataset import STORAGE_VERSION, TableRef, ensure_table, try_open
 
 BATCH_ROWS = 8_192
@@ -52,6 +62,7 @@ TABLE_REJECTS = pa.schema(
         pa.field("build_id", pa.string(), nullable=False),
         pa.field("at", TIME, nullable=False),
         *(field for field in REJECTS if field.name not in ("part", "row")),
+        ATTEMPTS,
     ]
 )
 """`<space>__rejects`: all rejects of the state that each build found."""
@@ -140,12 +151,48 @@ def read_events(ref: TableRef, *kinds: str) -> list[dict[str, Any]]:
     return _scan(ref.companion("builds"), columns, where).to_pylist()
 
 
-def append_rejects(ref: TableRef, build_id: str, refs: Sequence[RejectsRef]) -> int:
-    """Stream a build's rejects into `<space>__rejects`, as one commit; returns how many."""
+def append_rejects(
+    ref: TableRef,
+    build_id: str,
+    refs: Sequence[RejectsRef],
+    retried: frozenset[str] = frozenset(),
+) -> int:
+    """Stream a build's rejects into `<space>__rejects`, as one commit; returns how many.
+
+    Those that the last recorded builds had carry their number of attempts over; where the build
+    tried them again, because of a reason in `retried`, it is one more.
+    """
     refs = [r for r in refs if r.records or r.items]
     if refs:
-        _append(ref.companion("rejects"), TABLE_REJECTS, _reject_batches(build_id, refs))
+        companion = ref.companion("rejects")
+        known = known_attempts(last_rejects(ref))
+        upgrade(companion, ensure_table(companion, TABLE_REJECTS))
+        batches = _reject_batches(build_id, refs, known, retried)
+        _append(companion, TABLE_REJECTS, batches)
     return sum(r.records + r.items for r in refs)
+
+
+def last_rejects(ref: TableRef, reasons: frozenset[str] = frozenset()) -> Iterator[pa.RecordBatch]:
+    """The rejects of the last build that was not refused, and of the last that judged an input.
+
+    Two builds, where they are not the same: one that was refused early knows nothing of the later
+    stages. Only of these `reasons`, where there are any; columns as of `read_rejects`.
+    """
+    builds = [event for event in read_events(ref, "build") if event["input_hash"]]
+    stood = [build for build in builds if not build["refused_by"]]
+    for build in dict.fromkeys(b["build_id"] for b in (*stood[-1:], *builds[-1:])):
+        for batch in read_rejects(ref, build):
+            yield (
+                batch
+                if not reasons
+                else batch.filter(pc.is_in(batch["reason"], pa.array(sorted(reasons), pa.string())))
+            )
+
+
+def tally_retry(ref: TableRef, refs: Sequence[RejectsRef], retried: frozenset[str]) -> Tally:
+    """What a retry that ends with the rejects `refs` tried; to ask before the build is recorded."""
+    frames = (pl.read_parquet(r.path) for r in refs if r.records or r.items)
+    return tally(frames, known_attempts(last_rejects(ref, retried)), retried)
 
 
 def drop_rejects(ref: TableRef, build_id: str) -> None:
@@ -156,17 +203,20 @@ def drop_rejects(ref: TableRef, build_id: str) -> None:
 
 
 def read_rejects(
-    ref: TableRef,
-    build_id: str,
-    source: str | None = None,
-    reason: str | None = None,
-    limit: int | None = None,
-) -> pl.DataFrame:
-    """The rejects of one build (columns of `TABLE_REJECTS`), perhaps of one source or reason."""
+    ref: TableRef, build_id: str, *, source: str | None = None, reason: str | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rejects of one build, batch by batch, perhaps of one source or reason.
+
+    Batches have the columns of `TABLE_REJECTS`; none where nothing was ever rejected.
+    """
+    dataset = try_open(ref.companion("rejects"))
+    if dataset is None:
+        return
     wanted = {"build_id": build_id, "source": source, "reason": reason}
     where = " AND ".join(f"{k} = {sql_string(v)}" for k, v in wanted.items() if v is not None)
-    found = _scan(ref.companion("rejects"), TABLE_REJECTS.names, where, limit)
-    return pl.DataFrame(found if found.num_columns else TABLE_REJECTS.empty_table())
+    columns = [name for name in TABLE_REJECTS.names if name in dataset.schema.names]
+    found = dataset.scanner(columns=columns, filter=where, scan_in_order=True)
+    yield from map(with_attempts, found.to_batches())
 
 
 def count_rejects(ref: TableRef, build_id: str) -> pl.DataFrame:
@@ -197,9 +247,11 @@ def _append(ref: TableRef, schema: pa.Schema, batches: Iterable[pa.RecordBatch])
     )
 
 
-def _reject_batches(build_id: str, refs: Sequence[RejectsRef]) -> Iterator[pa.RecordBatch]:
+def _reject_batches(
+    build_id: str, refs: Sequence[RejectsRef], known: pl.DataFrame, retried: frozenset[str]
+) -> Iterator[pa.RecordBatch]:
     now = datetime.now(UTC)
-    names = [name for name in TABLE_REJECTS.names if name not in ("build_id", "at")]
+    names = [name for name in REJECTS.names if name in TABLE_REJECTS.names]
     for ref in refs:
         for batch in pq.ParquetFile(ref.path).iter_batches(BATCH_ROWS, columns=names):
             size = batch.num_rows
@@ -207,13 +259,14 @@ def _reject_batches(build_id: str, refs: Sequence[RejectsRef]) -> Iterator[pa.Re
                 pa.repeat(pa.scalar(build_id, pa.string()), size),
                 pa.repeat(pa.scalar(now, TIME), size),
                 *(batch.column(name) for name in names),
+                count_attempts(pl.DataFrame(batch), known, retried).to_arrow(),
             ]
             yield pa.RecordBatch.from_arrays(columns, schema=TABLE_REJECTS)
 
 
-def _scan(ref: TableRef, columns: Sequence[str], where: str, limit: int | None = None) -> pa.Table:
+def _scan(ref: TableRef, columns: Sequence[str], where: str) -> pa.Table:
     """Matching rows in the order in which they were appended; no columns where no table is."""
     dataset = try_open(ref)
     if dataset is None:
         return pa.table({})
-    return dataset.to_table(columns=list(columns), filter=where, limit=limit, scan_in_order=True)
+    return dataset.to_table(columns=list(columns), filter=where, scan_in_order=True)

@@ -16,8 +16,11 @@ OPTIONS = {
     "init": ["--embedder", "--force", "--model", "--out", "--space"],
     "build": ["--dry-run", "--json", "--max-workers", "--quiet", "--yes"],
     "search": ["--image", "--json", "--kept", "--mode", "--release", "--where", "-k"],
-    "rejects": ["--build", "--examples", "--json", "--reason", "--release"],
     "report": ["--build", "--open", "--release"],
+    "rejects": [
+        *("--build", "--examples", "--json", "--quiet", "--reason", "--release", "--retry"),
+        *("--source", "--yes"),
+    ],
     "versions": ["--json"],
 }
 """What scripts rely on: an option that goes, or a new one, is written down here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -61,7 +62,8 @@ def task_names(client, run, expected: tuple[str, ...]) -> list[str]:
 
 STAGES = (
     *("reconcile", "list sources", "read docs", "find repeated keys", "validate docs"),
-    *("validate state", "chunk docs", "mark exact duplicates", "plan", "embed shard"),
+    *("validate state", "chunk docs", "mark exact duplicates", "plan"),
+    *("find what is known to fail", "embed shard"),
     *("hash the input", "stage the candidate", "audit the candidate", "publish"),
 )
 
@@ -165,6 +167,21 @@ class TestTheCommand:
         assert (done.returncode, done.stdout) == (1, "")
         assert "server at http://127.0.0.1:9/api does not answer" in done.stderr
         assert "unset PREFECT_API_URL" in done.stderr
+
+    def test_a_retry_is_a_run_of_the_flow(self, notes, client):
+        notes.changes["expectations"] = {"max_reject_share": 0.5}
+        with (notes.folder / "notes.jsonl").open("a") as lines:
+            lines.write("{broken\n")
+        notes.build()
+        answer = notes.command("rejects", "--retry", "--json")
+        assert answer.code == 0
+        assert "1 reject tried again, none healed" in answer.err
+        found = json.loads(answer.out)
+        assert [reason["examples"][0]["attempts"] for reason in found["reasons"]] == [2]
+        run = last_run(client)
+        assert run.name == f"notes-{found['build_id']}"
+        assert run.parameters["overrides"]["retry"] is True
+        assert any("retry docs" in name for name in task_names(client, run, ("retry docs",)))
 
     def test_a_dry_run_needs_no_server(self, notes, client):
         before = last_run(client).id

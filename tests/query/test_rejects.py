@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from schemas.arrow import REJECTS
-from tasks.query.rejects import group_rejects
+from tasks.query.rejects import group_rejects, healed
 
 
 def reject(key: str | None, reason: str, stage: str = "ingest", **more: object) -> dict:
@@ -50,3 +50,43 @@ def test_nothing_rejected():
 def test_a_failing_expectation_says_what_its_name_is():
     groups = group_rejects(batches([reject("a", "expectation:expect_x", "validate")], 1))
     assert "expectation" in groups[0].meaning
+
+
+def test_attempts_are_told_and_one_where_a_build_has_none_yet():
+    plain = batches(ROWS[:1], 1)
+    counted = [b.append_column("attempts", pa.array([3], pa.int32())) for b in plain]
+    for given, expected in ((plain, 1), (counted, 3)):
+        [group] = group_rejects(given)
+        assert [e.attempts for e in group.examples] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("reason", "retriable"),
+    [
+        ("unreadable-file", True),
+        ("corrupt-image", True),
+        ("embed-failed", True),
+        ("empty-text", False),
+        ("repeated-key", False),
+        ("expectation:expect_x", False),
+    ],
+)
+def test_which_reasons_may_heal(reason, retriable):
+    [group] = group_rejects(batches([reject("a", reason)], 1))
+    assert group.retriable is retriable
+
+
+@pytest.mark.parametrize("size", [1, 100])
+def test_healed_is_what_is_not_there_any_more(size):
+    def counted(rows):
+        table = pa.Table.from_pylist(rows, REJECTS)
+        return table.append_column("attempts", pa.array([1] * len(rows), pa.int32())).to_batches(
+            max_chunksize=size
+        )
+
+    after = [ROWS[0], ROWS[3], reject("a", "malformed-line", position=2)]
+    [texts, item] = group_rejects(healed(counted([*ROWS, *ROWS]), counted(after)))
+    assert (texts.reason, texts.count) == ("empty-text", 2)
+    assert [e.key for e in texts.examples] == ["a", "b"]
+    assert (item.examples[0].id, item.examples[0].detail) == ("docs:x#2", "it is NaN")
+    assert healed([], counted(after)) == []

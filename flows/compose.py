@@ -222,7 +222,7 @@ def _held(job: Job, standing: Standing, made: Made) -> Outcome:
     assert hold is not None
     why = (
         f"the space is held: {hold.reason} ({hold.who}, {hold.at:%Y-%m-%d %H:%M}); when the hold "
-        "is released, build again"
+        "is released (`vecmill release-hold`), build again"
     )
     return _refused(job, standing, made, ("hold",), why)
 

@@ -134,6 +134,7 @@ def release_documents(releases: Sequence[Release]) -> list[dict[str, Any]]:
             "release": release.name,
             "version": release.version,
             "tags": list(release.tags),
+            "rollback_to": release.rollback_to,
             "at": release.at,
             "manifest": json.loads(release.manifest.to_json()),
         }
@@ -145,6 +146,7 @@ def print_releases(releases: Sequence[Release]) -> None:
     """The history, the newest release first."""
     heads = ["release", "tags", "built", "rows", "new", "changed", "removed", "rejected", "version"]
     rows = []
+    rolled_back = any(release.rollback_to for release in releases)
     for release in reversed(releases):
         counts = release.manifest.counts
         tags = [t for t in release.tags if t != release.name and not t.startswith("data-")]
@@ -156,9 +158,14 @@ def print_releases(releases: Sequence[Release]) -> None:
                 *(counts.rows, counts.new, counts.changed, counts.removed),
                 counts.records_rejected + counts.items_rejected,
                 release.version,
+                *(
+                    [f"rollback to {release.rollback_to}" if release.rollback_to else ""][
+                        :rolled_back
+                    ]
+                ),
             )
         )
-    print_table(heads, rows, right=heads[3:])
+    print_table([*heads, "what"][: len(heads) + rolled_back], rows, right=heads[3:])
 
 
 def reject_document(manifest: Manifest, groups: Sequence[RejectGroup]) -> dict[str, Any]:

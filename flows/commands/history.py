@@ -1,4 +1,4 @@
-"""Commands on the history of a space: `versions`, `rollback`, `hold` and `release-hold`."""
+"""Commands on the history: `versions`, `rollback`, `hold`, `release-hold` and `accept`."""
 
 from __future__ import annotations
 
@@ -140,4 +140,42 @@ def release_hold(
     else:
         typer.echo(
             f"{loaded.space!r} is held no more (it was: {was.reason}); the next build publishes"
+        )
+
+
+@app.command(epilog=EXIT_CODES)
+def accept(
+    spec: Spec,
+    build: Annotated[
+        str, typer.Argument(metavar="BUILD", help="A refused build's id, or its beginning.")
+    ],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; manifests will say so.")],
+    who: Who = None,
+    json: Json = False,
+) -> None:
+    """Waive the gates that refused a build, for exactly its input; the next build publishes.
+
+    Who and why are recorded, and stand in the manifest beside what the gates found. Another input
+    is judged as ever. A hold, a missing --yes and a source that fails are no verdicts on an input;
+    vectors that are not finite, wrong widths and counts that do not add up cannot be accepted.
+
+    \b
+    Example:
+      vecmill accept space.yaml 9f31 --reason "the archive was closed on purpose"
+    """
+    from flows.holds import this_person
+    from flows.terminal import print_json
+    from flows.waivers import accept_build
+    from schemas.load import load_spec
+
+    loaded = load_spec(spec)
+    waiver, new = accept_build(loaded, build, reason, who or this_person())
+    gates = ", ".join(waiver.gates)
+    if json:
+        print_json({"space": loaded.space, "new": new, **vars(waiver)})
+    elif new:
+        typer.echo(f"accepted for this input of {loaded.space!r}: {gates}; now `vecmill build`")
+    else:
+        typer.echo(
+            f"{gates}: accepted already by {waiver.who} ({waiver.reason}); nothing was written"
         )

@@ -52,9 +52,8 @@ def reconcile(ref: TableRef, tag: str, held: bool = False) -> Release | None:
         if held and commit.rollback_to is None:
             break
         _finish(ref, commit)
-    if not held or _newest_is_rollback(ref):
-        if release_versions(read_tags(open_main(ref))):
-            move_tag(ref, tag)
+    if (not held or _newest_is_rollback(ref)) and release_versions(read_tags(open_main(ref))):
+        move_tag(ref, tag)
     return tagged_release(ref, tag)
 
 
@@ -138,8 +137,8 @@ def _unfinished(dataset: Any, tag: str) -> list[Commit]:
         refuse_stranger(dataset, last, tag)
         if last.build_id is not None:
             found.append(last)
-        by_hand = last.restored is not None and last.rollback_to is None
-        if by_hand and last.restored < floor:
+        by_hand = last.rollback_to is None
+        if by_hand and last.restored is not None and last.restored < floor:
             _refuse_old_restore(dataset, last, tags, max(releases))
     if floor == 0 and last is not None and not (last.created or last.build_id):
         raise StrangerError(

@@ -33,7 +33,7 @@ def test_the_old_content_is_a_new_release(two, texts):
     manifest = json.loads(answer.out)
     assert (manifest["release"], manifest["published"]) == ("v0003", True)
     assert (manifest["base_release"], manifest["tag"]) == ("v0002", "prod")
-    first, second, third = list_releases(two.ref)
+    first, _, third = list_releases(two.ref)
     assert third.rollback_to == "v0001"
     assert third.manifest.input_hash == first.manifest.input_hash
     counts = third.manifest.counts

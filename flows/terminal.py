@@ -93,20 +93,20 @@ def hit_documents(hits: pa.Table) -> list[dict[str, Any]]:
     users = [name for name in hits.column_names if name not in (*TABLE_NAMES, SCORE)]
     return [
         {
-            "score": _finite(row[SCORE]),
-            **{name: _finite(row[name]) for name in HIT_FIELDS},
-            "columns": {name: _finite(row[name]) for name in users},
+            "score": finite(row[SCORE]),
+            **{name: finite(row[name]) for name in HIT_FIELDS},
+            "columns": {name: finite(row[name]) for name in users},
         }
         for row in hits.to_pylist()
     ]
 
 
-def _finite(value: object) -> object:
-    """JSON has no NaN and no infinity, at no depth."""
+def finite(value: object) -> object:
+    """`value` as JSON can say it: null for NaN and infinity, at any depth."""
     if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
+        return [finite(each) for each in value]
     if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
+        return {key: finite(each) for key, each in value.items()}
     bad = isinstance(value, float) and (value != value or value in (float("inf"), -float("inf")))
     return None if bad else value
 

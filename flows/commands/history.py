@@ -1,4 +1,4 @@
-"""Commands on the history: `versions`, `rollback`, `hold`, `release-hold` and `accept`."""
+"""Commands on the history: `versions`, `diff`, `rollback`, `hold`, `release-hold`, `accept`."""
 
 from __future__ import annotations
 
@@ -45,6 +45,44 @@ def versions(spec: Spec, json: Json = False) -> None:
         say(f"space {loaded.space!r} at {loaded.uri} has no release yet; run `vecmill build`")
     if hold is not None:
         typer.echo(hold_in_words(loaded.space, hold))
+
+
+@app.command(epilog=EXIT_CODES)
+def diff(
+    spec: Spec,
+    before: Annotated[
+        str | None, typer.Argument(metavar="A", help="A release or tag; default: the one before B.")
+    ] = None,
+    after: Annotated[
+        str | None, typer.Argument(metavar="B", help="A release or tag; default: the spec's tag.")
+    ] = None,
+    examples: Annotated[
+        int, typer.Option(min=0, max=1000, metavar="N", help="Rows shown of each class.")
+    ] = 3,
+    json: Json = False,
+) -> None:
+    """Show what changed from release A to release B.
+
+    Rows are compared by id and hashes: added, removed, changed (another content), metadata-only
+    (the same content, other columns), rejudged (another verdict on duplicates), moved (another
+    cluster), unchanged; each row counts once, in the first that fits. Columns that came, went or
+    have another type are named.
+
+    \b
+    Examples:
+      vecmill diff space.yaml
+      vecmill diff space.yaml v0003 v0007 --examples 10
+    """
+    from flows.show_history import diff_document, print_diff
+    from flows.terminal import print_json
+    from schemas.load import load_spec
+    from tasks.query.diff import diff_releases
+
+    found = diff_releases(load_spec(spec), before, after, examples)
+    if json:
+        print_json(diff_document(found))
+    else:
+        print_diff(found)
 
 
 @app.command(epilog=EXIT_CODES)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from schemas.manifest import AuditResult
     from tasks.query.diff import Diff
     from tasks.table.companions import Hold
     from tasks.table.releases import Release
@@ -99,3 +101,38 @@ def around(before: str | None, after: str | None, width: int) -> tuple[str, str]
     dots = "…" if start else ""
     cut = (f"{dots}{text[start:]}" for text in (old, new))
     return tuple(text if len(text) <= width else text[: width - 1] + "…" for text in cut)  # type: ignore[return-value]
+
+
+def audit_document(release: Release, verdicts: Sequence[AuditResult]) -> dict[str, Any]:
+    """The verdicts on a release for `--json`."""
+    return {
+        "space": release.manifest.space,
+        "release": release.name,
+        "version": release.version,
+        "passed": not any(verdict.refuses for verdict in verdicts),
+        "audits": [verdict.model_dump(mode="json") for verdict in verdicts],
+    }
+
+
+def print_audits(release: Release, verdicts: Sequence[AuditResult]) -> None:
+    """Each gate with its verdict; what did not pass says why below."""
+    from flows.terminal import print_table
+
+    print(f"{release.manifest.space} {release.name}, version {release.version}")
+    print_table(
+        ["gate", "verdict", "value", "limit"],
+        [(v.name, verdict_word(v), _figure(v.value), _figure(v.threshold)) for v in verdicts],
+        right=["value", "limit"],
+    )
+    for verdict in verdicts:
+        if not verdict.passed:
+            print(f"{verdict_word(verdict)} {verdict.name}: {verdict.detail}")
+
+
+def verdict_word(verdict: AuditResult) -> str:
+    """`passed`, `warning` or `FAILED`."""
+    return "passed" if verdict.passed else "FAILED" if verdict.refuses else "warning"
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:,.4g}"

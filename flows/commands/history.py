@@ -1,4 +1,4 @@
-"""Commands on the history: `versions`, `diff`, `rollback`, `hold`, `release-hold`, `accept`."""
+"""Commands on the history: `versions`, `diff`, `audit`, `rollback`, holds and `accept`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from typing import Annotated
 import typer
 
 from flows.commands.app import EXIT_CODES, Json, Spec, app
+
+AUDIT_CODES = (
+    "Exit codes: 0 every gate passes or warns · 3 one that refuses fails · 2 the command line or "
+    "the spec is wrong · 1 anything else."
+)
 
 Who = Annotated[
     str | None, typer.Option(metavar="NAME", help="Who decided it; default: user@host.")
@@ -83,6 +88,38 @@ def diff(
         print_json(diff_document(found))
     else:
         print_diff(found)
+
+
+@app.command(epilog=AUDIT_CODES)
+def audit(
+    spec: Spec,
+    release: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A release or tag; default: the spec's tag.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Audit a release again, over all of its rows; nothing is written.
+
+    Reads every column of every file, so that damaged and missing files are found and named; hashes
+    every text and row again; compares rows and duplicates with the manifest; and runs the gates of
+    a build: ids unique, width, finite, zero vectors, norm, collapse.
+
+    \b
+    Examples:
+      vecmill audit space.yaml
+      vecmill audit space.yaml --release v0003 --json
+    """
+    from flows.auditing import audit_space
+    from flows.show_history import audit_document, print_audits
+    from flows.terminal import print_json
+    from schemas.load import load_spec
+
+    found, verdicts = audit_space(load_spec(spec), release)
+    if json:
+        print_json(audit_document(found, verdicts))
+    else:
+        print_audits(found, verdicts)
+    raise typer.Exit(3 if any(verdict.refuses for verdict in verdicts) else 0)
 
 
 @app.command(epilog=EXIT_CODES)

@@ -67,8 +67,8 @@ def diff_releases(
     ref = TableRef.of(spec)
     new = find_release(spec, after)
     old = find_release(spec, before) if before else _previous(ref, new)
-    datasets = [open_version(ref, release.version) for release in (old, new)]
-    changes = row_changes(*datasets)
+    was, now = (open_version(ref, release.version) for release in (old, new))
+    changes = row_changes(was, now)
     return Diff(
         before=old,
         after=new,
@@ -79,8 +79,8 @@ def diff_releases(
                 changes.partition_by("source", as_dict=True).items(), key=str
             )
         },
-        columns=changed_columns(*(dataset.schema for dataset in datasets)),
-        examples=_examples(changes, *datasets, examples),
+        columns=changed_columns(was.schema, now.schema),
+        examples=_examples(changes, was, now, examples),
     )
 
 

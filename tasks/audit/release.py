@@ -4,10 +4,10 @@
     content       each text still has the content hash that stands beside it
     columns       each row still has its row hash (a warning: kept rows may be of an older spec)
     duplicates    as many marks of each kind as the manifest says
-    … and the row gates of a build (`tasks.audit.gates`), over every row instead of the written ones
+    … and the row gates of a build (`tasks.audit.gates`), over every row, not the written ones alone
 
-`count_rows` and Lance's own `validate` miss flipped bits and missing files. A flipped bit in a vector
-is found where it breaks the file or the vector's length; nothing here knows what it was.
+`count_rows` and Lance's own `validate` miss flipped bits and missing files. A flipped bit in a
+vector is found where it breaks the file or the vector's length; nothing here knows what it was.
 """
 
 from __future__ import annotations

@@ -23,10 +23,11 @@ from flows.gather import gather
 from flows.guards import needs_yes, shrink_verdicts
 from flows.job import Job, open_job
 from flows.outcome import PUBLISHED, REFUSED, WRONG, Made, Outcome, draft, finished, retry_in_words
-from flows.progress import StageBars
+from flows.progress import StageBars, duration
 from flows.recording import embedding_rate, record_build, record_inputs, write_build_report
 from flows.runner import PlainRunner, Runner
 from flows.standing import Held, Standing, find_standing, hold_base, wanted_schema
+from flows.waivers import waive_gates, waive_records
 from schemas.errors import SourceError, VecmillError
 from schemas.manifest import AuditResult, Manifest
 from schemas.refs import PlanRef, RejectsRef
@@ -77,13 +78,9 @@ def _attempt(job: Job, embedded: int) -> Outcome | int:
     made = Made(embedded=embedded)
     try:
         state = gather(
-            job.spec,
-            standing.embedder,
-            standing.columns,
-            job.store,
-            job.runner,
-            job.workers,
-            job.overrides.retried,
+            *(job.spec, standing.embedder, standing.columns, job.store, job.runner, job.workers),
+            retried=job.overrides.retried,
+            waive=waive_records(job, standing),
         )
     except SourceError as error:
         if standing.release is None:
@@ -101,11 +98,14 @@ def _attempt(job: Job, embedded: int) -> Outcome | int:
         made = plan_rows(job, standing, made, held)
         made = replace(made, verdicts=tuple(shrink_verdicts(job.spec, state, standing)))
         if made.refusing:
-            return _refused_by_gates(job, standing, _hashed(job, standing, made))
+            made = waive_gates(job, _hashed(job, standing, made))
+        if made.refusing:
+            return _refused_by_gates(job, standing, made)
         if not job.overrides.yes and (why := needs_yes(made)):
             return _refused(job, standing, _hashed(job, standing, made), ("yes",), why)
         if job.overrides.dry_run:
             return _planned(job, standing, made)
+        job.runner.say(_plan_in_words(job, made.plan))
         made = _hashed(job, standing, embed_rows(job, standing, made, held))
         if not made.changes and not held.ahead:
             return _unchanged(job, standing, made)
@@ -139,6 +139,7 @@ def _stage_and_publish(
     try:
         verdicts = _audit(job, standing, candidate, draft(job, standing, made))
         made = replace(made, candidate=candidate.version, verdicts=(*made.verdicts, *verdicts))
+        made = waive_gates(job, made)
         if made.refusing:
             return _refused_by_gates(job, standing, made)
         if standing.hold is not None:
@@ -201,9 +202,12 @@ def _planned(job: Job, standing: Standing, made: Made) -> Outcome:
     return Outcome(finished(job, draft(job, standing, made)), PUBLISHED, message)
 
 
-def _plan_in_words(job: Job, plan: PlanRef) -> str:
+def _plan_in_words(job: Job, plan: PlanRef | None) -> str:
+    assert plan is not None
     rate = embedding_rate(job)
-    about = f", about {plan.to_embed / rate:,.0f} s at the last build's rate" if rate else ""
+    about = ""
+    if rate and plan.to_embed:
+        about = f", about {duration(plan.to_embed / rate)} at the last builds' rate"
     classes = ", ".join(f"{n:,} {name.replace('_', '-')}" for name, n in plan.classes.items())
     rewrite = "; the table's columns change: every row is rewritten" if plan.overwrite else ""
     return (
@@ -232,7 +236,7 @@ def _held(job: Job, standing: Standing, made: Made) -> Outcome:
     assert hold is not None
     why = (
         f"the space is held: {hold.reason} ({hold.who}, {hold.at:%Y-%m-%d %H:%M}); when the hold "
-        "is released, build again"
+        "is released (`vecmill release-hold`), build again"
     )
     return _refused(job, standing, made, ("hold",), why)
 

@@ -5,7 +5,7 @@ Nothing here knows the published table; the same files under the same settings g
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -65,6 +65,12 @@ class State:
         )
 
 
+Waive = Callable[
+    [Sequence[RecordsPart], Sequence[RejectsRef], Sequence[AuditResult]], Sequence[AuditResult]
+]
+"""Turns the verdicts on the records of some parts, less some rejects, into those that count."""
+
+
 def gather(
     spec: SpaceSpec,
     embedder: EmbedderRef,
@@ -73,13 +79,13 @@ def gather(
     runner: Runner,
     workers: int,
     retried: frozenset[str] = frozenset(),
+    waive: Waive | None = None,
 ) -> State:
     """Read, validate, chunk and compare everything; `known` are the published user columns.
 
-    Records that were rejected for a reason in `retried` are read again.
-
-    A state that a validation refuses has no items: see its verdicts. Raises `SourceError` for a
-    source that cannot be listed or is empty.
+    Records that were rejected for a reason in `retried` are read again. A state that a validation
+    refuses has no items: see its verdicts, which `waive` may change before that is decided. Raises
+    `SourceError` for a source that cannot be listed or is empty.
     """
     from tasks.chunk.chunk_part import chunk_part
     from tasks.chunk.rule import chunk_rule
@@ -112,6 +118,8 @@ def gather(
     )
     rejects = [*(part.rejects for part in parts), repeats, *judged]
     verdicts = runner.run("validate", validate_state, parts, rejects, suite, spec, store)
+    if waive is not None:
+        verdicts = waive(parts, rejects, verdicts)
     items: Sequence[ItemsPart] = ()
     duplicates = ""
     if not any(verdict.refuses for verdict in verdicts):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,9 +14,9 @@ from flows.runner import timed
 from schemas.manifest import Manifest
 from schemas.refs import RejectsRef
 from tasks.table.attempts import Tally
-from tasks.table.companions import append_build, append_rejects, read_builds
-from tasks.table.dataset import open_version
-from tasks.table.releases import Release
+from tasks.table.companions import append_build, append_rejects, copy_rejects, read_builds
+from tasks.table.dataset import TableRef, open_version
+from tasks.table.releases import Release, tagged_release
 
 
 def record_build(job: Job, manifest: Manifest, rejects: Sequence[RejectsRef]) -> None:
@@ -45,17 +46,38 @@ def record_missing(job: Job, release: Release | None) -> None:
     if release is None:
         return
     with timed(job.runner.seconds, "publish"):
-        if not read_builds(job.table, release.manifest.build_id):
-            append_build(job.table, release.manifest, after={"recorded_by": job.build_id})
+        record_release(job.table, release, by=job.build_id)
+
+
+def record_release(ref: TableRef, release: Release, by: str | None = None) -> None:
+    """Write the record of a published build unless it is there; `by`: another build that does it.
+
+    A rollback gets the rejects of the release whose state it brought back.
+    """
+    name = release.manifest.build_id
+    if read_builds(ref, name):
+        return
+    if release.rollback_to is not None:
+        restored = tagged_release(ref, release.rollback_to)
+        if restored is not None:
+            copy_rejects(ref, restored.manifest.build_id, name)
+    append_build(ref, release.manifest, after={"recorded_by": by} if by else {})
+
+
+RATE_BUILDS = 5
+"""Builds whose median rate the next one is told by: one that ran beside others says little."""
 
 
 def embedding_rate(job: Job) -> float | None:
-    """Contents a second in the last build that embedded any, from its own record."""
+    """Contents a second, the median of the last builds that embedded any, from their records."""
+    rates = []
     for build in reversed(read_builds(job.table)):
         counts, timings = build.manifest.counts, build.manifest.timings
         if counts.embedded and timings.embed:
-            return counts.embedded / timings.embed
-    return None
+            rates.append(counts.embedded / timings.embed)
+        if len(rates) == RATE_BUILDS:
+            break
+    return median(rates) if rates else None
 
 
 def report_path(workdir: str, space: str, build_id: str) -> Path:

@@ -27,6 +27,10 @@ class Runner(Protocol):
         """One call of a stage's function."""
         ...
 
+    def say(self, text: str) -> None:
+        """A line for whoever watches the build; no answer, and silent where they want it so."""
+        ...
+
     def map(
         self,
         stage: str,
@@ -75,6 +79,10 @@ class PlainRunner:
         """See `Runner.run`."""
         with timed(self.seconds, stage):
             return function(*args, **options)
+
+    def say(self, text: str) -> None:
+        """See `Runner.say`: on stderr, above the bars."""
+        self._bars.say(text)
 
     def map(
         self,

@@ -91,20 +91,20 @@ def hit_documents(hits: pa.Table) -> list[dict[str, Any]]:
     users = [name for name in hits.column_names if name not in (*TABLE_NAMES, SCORE)]
     return [
         {
-            "score": _finite(row[SCORE]),
-            **{name: _finite(row[name]) for name in HIT_FIELDS},
-            "columns": {name: _finite(row[name]) for name in users},
+            "score": finite(row[SCORE]),
+            **{name: finite(row[name]) for name in HIT_FIELDS},
+            "columns": {name: finite(row[name]) for name in users},
         }
         for row in hits.to_pylist()
     ]
 
 
-def _finite(value: object) -> object:
-    """JSON has no NaN and no infinity, at no depth."""
+def finite(value: object) -> object:
+    """`value` as JSON can say it: null for NaN and infinity, at any depth."""
     if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
+        return [finite(each) for each in value]
     if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
+        return {key: finite(each) for key, each in value.items()}
     bad = isinstance(value, float) and (value != value or value in (float("inf"), -float("inf")))
     return None if bad else value
 
@@ -132,6 +132,7 @@ def release_documents(releases: Sequence[Release]) -> list[dict[str, Any]]:
             "release": release.name,
             "version": release.version,
             "tags": list(release.tags),
+            "rollback_to": release.rollback_to,
             "at": release.at,
             "manifest": json.loads(release.manifest.to_json()),
         }
@@ -142,7 +143,7 @@ def release_documents(releases: Sequence[Release]) -> list[dict[str, Any]]:
 def print_releases(releases: Sequence[Release]) -> None:
     """The history, the newest release first."""
     heads = ["release", "tags", "built", "rows", "new", "changed", "removed", "rejected", "version"]
-    rows = []
+    heads, rows = [*heads, "what"], []
     for release in reversed(releases):
         counts = release.manifest.counts
         tags = [t for t in release.tags if t != release.name and not t.startswith("data-")]
@@ -154,6 +155,9 @@ def print_releases(releases: Sequence[Release]) -> None:
                 *(counts.rows, counts.new, counts.changed, counts.removed),
                 counts.records_rejected + counts.items_rejected,
                 release.version,
+                f"rollback to {release.rollback_to}" if release.rollback_to else "",
             )
         )
-    print_table(heads, rows, right=heads[3:])
+    if not any(release.rollback_to for release in releases):
+        heads, rows = heads[:-1], [row[:-1] for row in rows]
+    print_table(heads, rows, right=heads[3:9])

@@ -202,6 +202,25 @@ def drop_rejects(ref: TableRef, build_id: str) -> None:
         dataset.delete(f"build_id = {sql_string(build_id)}")
 
 
+def copy_rejects(ref: TableRef, build_id: str, to: str) -> None:
+    """Give the build `to` the rejects of `build_id`, once: a rollback finds the same state."""
+    dataset = try_open(ref.companion("rejects"))
+    if dataset is None or dataset.count_rows(f"build_id = {sql_string(to)}"):
+        return
+    where = f"build_id = {sql_string(build_id)}"
+    names = [name for name in TABLE_REJECTS.names if name != "build_id"]
+    found = dataset.scanner(columns=names, filter=where, scan_in_order=True).to_batches()
+    batches = (
+        pa.RecordBatch.from_arrays(
+            [pa.repeat(pa.scalar(to, pa.string()), batch.num_rows), *map(batch.column, names)],
+            schema=TABLE_REJECTS,
+        )
+        for batch in found
+    )
+    if dataset.count_rows(where):
+        _append(ref.companion("rejects"), TABLE_REJECTS, batches)
+
+
 def read_rejects(
     ref: TableRef, build_id: str, *, source: str | None = None, reason: str | None = None
 ) -> Iterator[pa.RecordBatch]:

@@ -16,6 +16,8 @@ from tasks.table.dataset import CREATED, read_tags
 BUILD = "vecmill.build_id"
 RELEASE = "vecmill.release"
 MANIFEST = "vecmill.manifest"
+ROLLBACK = "vecmill.rollback"
+"""Of a rollback's commit: the name of the release whose content it brought back."""
 
 HARMLESS = frozenset({"CreateIndex", "Rewrite", "UpdateConfig", "BaseOperation"})
 """Operations that leave the rows as they are: indexes, compaction (which also reserves
@@ -44,11 +46,17 @@ class Commit:
     kind: str
     properties: dict[str, str] = field(default_factory=dict)
     restored: int | None = None  # the version whose content a Restore brought back
+    read: int | None = None  # main's version when the transaction was made
 
     @property
     def build_id(self) -> str | None:
         """The build that made it, if vecmill did."""
         return self.properties.get(BUILD)
+
+    @property
+    def rollback_to(self) -> str | None:
+        """The release whose content it brought back, if vecmill rolled back by it."""
+        return self.properties.get(ROLLBACK)
 
     @property
     def harmless(self) -> bool:
@@ -75,7 +83,8 @@ def read_commit(dataset: Any, version: int) -> Commit:
     operation = transaction.operation
     kind = type(operation).__name__
     properties = dict(transaction.transaction_properties or {})
-    return Commit(version, kind, properties, operation.version if kind == "Restore" else None)
+    restored = operation.version if kind == "Restore" else None
+    return Commit(version, kind, properties, restored, transaction.read_version)
 
 
 def main_versions(dataset: Any) -> list[int]:

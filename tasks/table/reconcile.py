@@ -30,6 +30,7 @@ from tasks.table.releases import (
     release_versions,
     tagged_release,
 )
+from tasks.table.rollback import Rollback, collides, pending_rollback, restore, restore_again
 
 TAG_ROUNDS = 20
 """Times that a tag is moved again because another builder moved it in between."""
@@ -39,29 +40,57 @@ def reconcile(ref: TableRef, tag: str, held: bool = False) -> Release | None:
     """Finish every build committed on main since the release that `tag` names; return the newest.
 
     Returns None where nothing is published yet. Raises `StrangerError` when something other than
-    vecmill changed the rows. While the space is `held` nothing is finished.
+    vecmill changed the rows. While the space is `held` no build is finished; a rollback is, since
+    the hold that it begins with is its own.
     """
-    dataset = try_open(ref)
-    if dataset is None:
+    if try_open(ref) is None:
         return None
-    if not held:
-        for commit in reversed(_unfinished(dataset, tag)):
-            _finish(ref, commit)
-        if release_versions(read_tags(open_main(ref))):
-            move_tag(ref, tag)
+    if (begun := pending_rollback(ref)) is not None:
+        with _turn(ref):
+            restore(ref, begun)
+    for commit in reversed(_unfinished(open_main(ref), tag)):
+        if held and commit.rollback_to is None:
+            break
+        _finish(ref, commit)
+    if (not held or _newest_is_rollback(ref)) and release_versions(read_tags(open_main(ref))):
+        move_tag(ref, tag)
     return tagged_release(ref, tag)
+
+
+def finish_rollback(ref: TableRef, rollback: Rollback) -> Release:
+    """Restore what the rollback asks for, unless that is done, and finish it as a release.
+
+    Raises `UsageError` where its target may not be brought back any more.
+    """
+    with _turn(ref):
+        commit = restore(ref, rollback, insist=True)
+    assert commit is not None
+    commit = _finish(ref, commit)
+    return _finished(ref, commit, rollback.tag)
 
 
 def finish(ref: TableRef, data_version: int, tag: str) -> Release:
     """Index and tag the release that was committed at `data_version`; move `tag` forwards."""
-    commit = read_commit(open_main(ref), data_version)
-    _finish(ref, commit)
+    commit = _finish(ref, read_commit(open_main(ref), data_version))
+    return _finished(ref, commit, tag)
+
+
+def _finished(ref: TableRef, commit: Commit, tag: str) -> Release:
     move_tag(ref, tag)
     number = release_number(commit)
     release = tagged_release(ref, release_name(number)) if number else None
     if release is None:
-        raise VecmillError(f"{ref.path}: version {data_version} is no build's commit")
+        raise VecmillError(f"{ref.path}: version {commit.version} is no build's commit")
     return release
+
+
+def _newest_is_rollback(ref: TableRef) -> bool:
+    """Whether the newest finished release is a rollback: `prod` belongs on it though held."""
+    dataset = open_main(ref)
+    tags = read_tags(dataset)
+    number = max(release_versions(tags), default=0)
+    data = tags.get(f"{DATA_PREFIX}{release_name(number)}")
+    return data is not None and read_commit(dataset, int(data["version"])).rollback_to is not None
 
 
 def move_tag(ref: TableRef, tag: str) -> int:
@@ -108,7 +137,8 @@ def _unfinished(dataset: Any, tag: str) -> list[Commit]:
         refuse_stranger(dataset, last, tag)
         if last.build_id is not None:
             found.append(last)
-        if last.restored is not None and last.restored < floor:
+        by_hand = last.rollback_to is None
+        if by_hand and last.restored is not None and last.restored < floor:
             _refuse_old_restore(dataset, last, tags, max(releases))
     if floor == 0 and last is not None and not (last.created or last.build_id):
         raise StrangerError(
@@ -131,8 +161,15 @@ def _refuse_old_restore(dataset: Any, commit: Commit, tags: dict[str, Any], numb
     )
 
 
-def _finish(ref: TableRef, commit: Commit) -> None:
-    """Data tag, indexes, release tag, in this order: each step may have been done already."""
+def _finish(ref: TableRef, commit: Commit) -> Commit:
+    """Data tag, indexes, release tag, in this order: each step may have been done already.
+
+    Returns the commit that is the release now: a rollback whose number another build has is
+    restored again first.
+    """
+    if collides(open_main(ref), commit):
+        with _turn(ref):
+            commit = restore_again(ref, commit)
     number, manifest = release_number(commit), read_manifest(commit)
     if number is None or manifest is None:
         raise VecmillError(
@@ -149,6 +186,7 @@ def _finish(ref: TableRef, commit: Commit) -> None:
         finished = _last_with_same_rows(dataset, commit.version)
         with contextlib.suppress(ValueError):  # another finisher, with fewer index commits
             dataset.tags.create(name, finished)
+    return commit
 
 
 def _create_tag(dataset: Any, name: str, version: int) -> None:

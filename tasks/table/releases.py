@@ -35,6 +35,7 @@ class Release:
     manifest: Manifest
     tags: tuple[str, ...]
     at: datetime
+    rollback_to: str | None = None  # the release whose content it brought back
 
 
 def release_name(number: int) -> str:
@@ -138,4 +139,5 @@ def _release(dataset: Any, tags: dict[str, Any], number: int) -> Release:
             )
         ),
         at=tags[name]["created_at"],
+        rollback_to=commit.rollback_to,
     )

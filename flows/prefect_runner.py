@@ -76,10 +76,6 @@ class PrefectRunner:
         with timed(self.seconds, stage):
             return TASKS.get(function, function)(*args, **options)
 
-    def say(self, text: str) -> None:
-        """See `Runner.say`: in the run's log."""
-        get_run_logger().info(text)
-
     def map(
         self,
         stage: str,

@@ -46,10 +46,6 @@ class Runner(Protocol):
         """
         ...
 
-    def say(self, text: str) -> None:
-        """A line for whoever watches the build."""
-        ...
-
 
 @contextmanager
 def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
@@ -79,10 +75,6 @@ class PlainRunner:
         """See `Runner.run`."""
         with timed(self.seconds, stage):
             return function(*args, **options)
-
-    def say(self, text: str) -> None:
-        """See `Runner.say`: on stderr, above the bars."""
-        self._bars.say(text)
 
     def map(
         self,

@@ -12,7 +12,8 @@ from flows.job import Job
 from flows.runner import timed
 from schemas.manifest import Manifest
 from schemas.refs import RejectsRef
-from tasks.table.companions import append_build, append_rejects, read_builds
+from tasks.table.build_log import embedding_rate_of, has_record, last_input_hash
+from tasks.table.companions import append_build, append_rejects
 from tasks.table.dataset import open_version
 from tasks.table.releases import Release
 
@@ -30,8 +31,7 @@ def record_inputs(job: Job, manifest: Manifest, rejects: Sequence[RejectsRef]) -
     A build whose input is that of the release, or of a later such record, writes nothing at all.
     Returns whether it wrote.
     """
-    stood = [build.manifest for build in read_builds(job.table) if not build.manifest.refused_by]
-    if stood and stood[-1].input_hash == manifest.input_hash:
+    if last_input_hash(job.table) == manifest.input_hash:
         return False
     record_build(job, manifest, rejects)
     return True
@@ -42,17 +42,13 @@ def record_missing(job: Job, release: Release | None) -> None:
     if release is None:
         return
     with timed(job.runner.seconds, "publish"):
-        if not read_builds(job.table, release.manifest.build_id):
+        if not has_record(job.table, release.manifest.build_id):
             append_build(job.table, release.manifest, after={"recorded_by": job.build_id})
 
 
 def embedding_rate(job: Job) -> float | None:
-    """Contents a second in the last build that embedded any, from its own record."""
-    for build in reversed(read_builds(job.table)):
-        counts, timings = build.manifest.counts, build.manifest.timings
-        if counts.embedded and timings.embed:
-            return counts.embedded / timings.embed
-    return None
+    """Contents a second: the median of the last builds that embedded any, from their records."""
+    return embedding_rate_of(job.table)
 
 
 def report_path(workdir: str, space: str, build_id: str) -> Path:

@@ -30,11 +30,11 @@ FRESH_SHARE = 0.05
 that wrote 1.4 MB (the rows are 0.9 MB), and 14 MB where the text index was merged."""
 
 FRESH_ROWS = 50_000
-"""Rows outside an index beyond which they are taken in, whatever their share: an exact scan of 200 k
-takes 176 ms, and of 50 k a quarter of that."""
+"""Rows outside an index beyond which they are taken in, whatever their share: an exact scan of
+200 k takes 176 ms, and of 50 k a quarter of that."""
 
 SEGMENTS = 8
-"""Pieces of an index, each searched in turn, before a publish merges them; `maintain` merges two."""
+"""Pieces of an index, each searched in turn, that a publish merges; `maintain` merges two."""
 
 OUTGROWN = 2.0
 """Rows for each partition, over `PARTITION_ROWS`, from which on the centroids are trained again."""

@@ -1,7 +1,7 @@
 """Does the disk stay small? Many builds with one percent change each, and an upkeep now and then.
 
     corpus of random words → first build → (change 1 % → build) × N, `maintain` every few builds
-    → bytes of table and companions / (a fresh build of the final state + rows that releases changed)
+    → bytes of table and companions / (a fresh build of the final state + rows of kept releases)
 
 The embedder is a table of random word vectors made here: what upkeep does depends on bytes alone.
 Exit code 1 when the limit is passed at the end.
@@ -51,7 +51,8 @@ class Corpus:
         self.texts = [self.text() for _ in range(self.rows)]
 
     def text(self) -> str:
-        return " ".join(f"w{i}" for i in self.random.integers(0, WORDS, self.words))
+        ranks = self.random.zipf(1.2, self.words) % WORDS  # as words are in a language
+        return " ".join(f"w{i}" for i in ranks)
 
     def change(self, share: float) -> int:
         chosen = self.random.choice(self.rows, max(int(self.rows * share), 1), replace=False)
@@ -107,7 +108,7 @@ def stored(spec: SpaceSpec) -> tuple[int, int]:
 
 
 def kept_bytes(spec: SpaceSpec, row: float) -> float:
-    """Bytes of the rows that the kept releases changed, `row` bytes each; the first changed none."""
+    """Bytes of the rows that the kept releases wrote, `row` bytes each, but for the first build."""
     written = 0
     for release in list_releases(TableRef.of(spec)):
         counts = release.manifest.counts

@@ -34,13 +34,20 @@ FRESH_ROWS = 50_000
 200 k takes 176 ms, and of 50 k a quarter of that."""
 
 SEGMENTS = 8
-"""Pieces of an index, each searched in turn, that a publish merges; `maintain` merges two."""
+"""Pieces of an index, each searched in turn, that a publish merges, where nobody maintains."""
+
+PIECES = 4
+"""Pieces that `maintain` merges: the old ones stay for the releases that are kept."""
 
 OUTGROWN = 2.0
 """Rows for each partition, over `PARTITION_ROWS`, from which on the centroids are trained again."""
 
 TEXT_INDEX = "text_idx"
 VECTOR_INDEX = "vector_idx"
+
+REMAP = "__lance_frag_reuse"
+"""Lance's map from the row addresses before a compaction to those after it. It grows with each, and
+nothing but dropping it makes it small again: that is right once every index is newer than it."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,10 @@ def build_indexes(ref: TableRef, rule: IndexRule) -> None:
 def indexed_columns(dataset: Any) -> dict[str, str]:
     """Column → name of the index on it."""
     return {
-        field: index.name for index in dataset.describe_indices() for field in index.field_names
+        field: index.name
+        for index in dataset.describe_indices()
+        if index.name != REMAP
+        for field in index.field_names
     }
 
 
@@ -150,6 +160,7 @@ def index_states(dataset: Any) -> list[IndexState]:
     return [
         IndexState(index.name, len(index.segments), index.num_rows_indexed, rows)
         for index in dataset.describe_indices()
+        if index.name != REMAP
     ]
 
 
@@ -169,22 +180,35 @@ def take_fresh_rows(ref: TableRef) -> list[str]:
 
 
 def tidy_indexes(ref: TableRef) -> list[str]:
-    """Merge the pieces of each index, and train an outgrown vector index again; says what it did.
+    """Merge indexes of many pieces, and train an outgrown vector index again; says what it did.
 
     Raises what Lance raises on a conflict: the caller tries again.
     """
-    done = []
-    for state in index_states(open_main(ref)):
-        if state.name == VECTOR_INDEX and outgrown(open_main(ref)):
+    dataset = open_main(ref)
+    before, done = _pieces(dataset), []
+    for state in index_states(dataset):
+        if state.name == VECTOR_INDEX and outgrown(dataset):
             _vector_index(open_main(ref), replace=True)
             done.append(f"{state.name} trained again on {state.rows:,} rows")
-        elif state.segments > 1:
-            dataset = open_main(ref)
-            dataset.optimize.optimize_indices(
+        elif state.segments >= PIECES:
+            open_main(ref).optimize.optimize_indices(
                 num_indices_to_merge=state.segments, index_names=[state.name]
             )
             done.append(f"{state.name} merged from {state.segments} pieces")
+    dataset = open_main(ref)
+    remapped = any(index.name == REMAP for index in dataset.describe_indices())
+    if remapped and not before & _pieces(dataset):  # none is older than the last compaction
+        dataset.drop_index(REMAP)
     return done
+
+
+def _pieces(dataset: Any) -> set[str]:
+    return {
+        str(piece.uuid)
+        for index in dataset.describe_indices()
+        if index.name != REMAP
+        for piece in index.segments
+    }
 
 
 def outgrown(dataset: Any) -> bool:

@@ -2,8 +2,8 @@
 
     finish    reconcile; the newest release's tag on the newest version with the same rows
     retire    tags of releases that need not stay
-    index     fresh rows in, pieces merged, an outgrown index trained again
     compact   some fragments rewritten; the newest release's tag and the moving one follow
+    index     many pieces merged, an outgrown index trained again
     clean     versions that nothing needs, with their files
     beside    rejects of old builds out; companions merged and cleaned
 
@@ -170,15 +170,12 @@ def _at_rest(ref: TableRef) -> bool:
 def _rewrite(ref: TableRef, rules: Rules, done: Upkeep, check: Callable[[], None]) -> None:
     manifest = _newest_manifest(ref)
 
-    def index() -> None:
-        build_indexes(ref, index_rule(manifest))
-        done.indexes += tidy_indexes(ref)
-
     check()
-    _tried(index, done, "indexes")
+    build_indexes(ref, index_rule(manifest))
+    done.compacted = _tried(lambda: compact(ref), done, "compaction")
     advance(ref, rules.tag)
     check()
-    done.compacted = _tried(lambda: compact(ref), done, "compaction")
+    done.indexes = _tried(lambda: tidy_indexes(ref), done, "indexes") or []
     advance(ref, rules.tag)
 
 

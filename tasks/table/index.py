@@ -36,7 +36,7 @@ FRESH_ROWS = 50_000
 SEGMENTS = 8
 """Pieces of an index, each searched in turn, that a publish merges, where nobody maintains."""
 
-PIECES = 4
+PIECES = 6
 """Pieces that `maintain` merges: the old ones stay for the releases that are kept."""
 
 OUTGROWN = 2.0

@@ -2,8 +2,8 @@
 
     finish    reconcile; the newest release's tag on the newest version with the same rows
     retire    tags of releases that need not stay
-    compact   some fragments rewritten; the newest release's tag and the moving one follow
     index     many pieces merged, an outgrown index trained again
+    compact   some fragments rewritten; the newest release's tag and the moving one follow
     clean     versions that nothing needs, with their files
     beside    rejects of old builds out; companions merged and cleaned
 
@@ -172,10 +172,11 @@ def _rewrite(ref: TableRef, rules: Rules, done: Upkeep, check: Callable[[], None
 
     check()
     build_indexes(ref, index_rule(manifest))
-    done.compacted = _tried(lambda: compact(ref), done, "compaction")
+    # first, so that the compaction knows how much of the old indexes older releases hold now
+    done.indexes = _tried(lambda: tidy_indexes(ref), done, "indexes") or []
     advance(ref, rules.tag)
     check()
-    done.indexes = _tried(lambda: tidy_indexes(ref), done, "indexes") or []
+    done.compacted = _tried(lambda: compact(ref), done, "compaction")
     advance(ref, rules.tag)
 
 

@@ -32,7 +32,7 @@ def build(spec: str | SpaceSpec, overrides: BuildOverrides | None = None) -> Sta
             then relative to the folder where the worker runs).
         overrides: What this one run decides for itself.
     """
-    resolved = _load(spec)
+    resolved = load(spec)
     build_id = _build_id()
     _name_run(f"{resolved.space}-{build_id}")
     outcome = build_space(resolved, overrides or BuildOverrides(), PrefectRunner(), build_id)
@@ -44,7 +44,8 @@ def build(spec: str | SpaceSpec, overrides: BuildOverrides | None = None) -> Sta
     return Failed(name="Refused", message=outcome.message, data=outcome)
 
 
-def _load(spec: str | SpaceSpec) -> SpaceSpec:
+def load(spec: str | SpaceSpec) -> SpaceSpec:
+    """The spec that a flow was given: read from its place, or settled where the worker runs."""
     if isinstance(spec, str):
         return load_spec(spec)
     written = spec.model_dump(by_alias=True, exclude_unset=True)

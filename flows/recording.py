@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import median
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +13,8 @@ from flows.runner import timed
 from schemas.manifest import Manifest
 from schemas.refs import RejectsRef
 from tasks.table.attempts import Tally
-from tasks.table.companions import append_build, append_rejects, copy_rejects, read_builds
+from tasks.table.build_log import embedding_rate_of, has_record, last_input_hash
+from tasks.table.companions import append_build, append_rejects, copy_rejects
 from tasks.table.dataset import TableRef, open_version
 from tasks.table.releases import Release, tagged_release
 
@@ -34,8 +34,7 @@ def record_inputs(
     A build whose input is that of the release, or of a later such record, writes nothing at all,
     but for the attempts of a retry that `tried` any. Returns whether it wrote.
     """
-    stood = [build.manifest for build in read_builds(job.table) if not build.manifest.refused_by]
-    if stood and stood[-1].input_hash == manifest.input_hash and not tried.tried:
+    if last_input_hash(job.table) == manifest.input_hash and not tried.tried:
         return False
     record_build(job, manifest, rejects)
     return True
@@ -55,7 +54,7 @@ def record_release(ref: TableRef, release: Release, by: str | None = None) -> No
     A rollback gets the rejects of the release whose state it brought back.
     """
     name = release.manifest.build_id
-    if read_builds(ref, name):
+    if has_record(ref, name):
         return
     if release.rollback_to is not None:
         restored = tagged_release(ref, release.rollback_to)
@@ -64,20 +63,9 @@ def record_release(ref: TableRef, release: Release, by: str | None = None) -> No
     append_build(ref, release.manifest, after={"recorded_by": by} if by else {})
 
 
-RATE_BUILDS = 5
-"""Builds whose median rate the next one is told by: one that ran beside others says little."""
-
-
 def embedding_rate(job: Job) -> float | None:
-    """Contents a second, the median of the last builds that embedded any, from their records."""
-    rates = []
-    for build in reversed(read_builds(job.table)):
-        counts, timings = build.manifest.counts, build.manifest.timings
-        if counts.embedded and timings.embed:
-            rates.append(counts.embedded / timings.embed)
-        if len(rates) == RATE_BUILDS:
-            break
-    return median(rates) if rates else None
+    """Contents a second: the median of the last builds that embedded any, from their records."""
+    return embedding_rate_of(job.table)
 
 
 def report_path(workdir: str, space: str, build_id: str) -> Path:

@@ -245,7 +245,9 @@ class PublishSpec(Model):
     index: Literal["auto", "off"] = Field(
         "auto", description="auto: a vector index once exact search gets slow; off: never."
     )
-    keep: int | None = Field(None, ge=1, description="Releases that `maintain` keeps.")
+    keep: int | None = Field(
+        10, ge=1, description="Newest releases that `maintain` keeps; null: all of them."
+    )
     vector_type: Literal["float16", "float32"] = Field(
         "float16", description="How vectors are stored."
     )

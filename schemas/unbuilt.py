@@ -113,13 +113,6 @@ UNBUILT = (
     Unbuilt("audit.drift", _GATE, "the drift gate", "off", "leave it out"),
     Unbuilt("audit.recall", _number, "the recall gate of the index", "off", "leave it out"),
     Unbuilt(
-        "publish.keep",
-        _given,
-        "retention of releases",
-        "null",
-        "leave it out: every release is kept",
-    ),
-    Unbuilt(
         "compute.engine",
         _words("work-pool", "ray"),
         "any compute engine but local",

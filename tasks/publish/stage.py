@@ -55,7 +55,7 @@ def stage(
     dataset = open_version(base.ref, base.version)
     batches = staged_rows(plan, embedder, store, dataset, schema, progress)
     if plan.overwrite or base.fragments == 0:
-        staged = transaction.stage_overwrite(base, batches, schema)
+        staged = transaction.stage_overwrite(base, batches, schema, written_count(plan))
     else:
         staged = transaction.stage_update(base, replaced_rows(plan), batches, schema)
     if staged.written != written_count(plan):

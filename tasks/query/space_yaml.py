@@ -190,11 +190,12 @@ publish:
   tag: prod               # the tag that moves to each new release
   vector_type: float16    # float16 | float32
   # thumbnails: true      # a small JPEG of each image in the table
+  # keep: 10              # newest releases that `vecmill maintain` keeps; null keeps all
   # index: auto           # a vector index once exact search gets slow; off: never
 
 # compute: {max_workers: null}   # threads that read and decode; null = one per core
 
 # Not built yet in this version, and refused when written: storage options from a Prefect block,
-# near and semantic duplicates, cluster, the gates canary, verify, drift and recall, keep,
+# near and semantic duplicates, cluster, the gates canary, verify, drift and recall,
 # mode: append, on_repeat: latest, other engines than torch, other compute engines than local.
 """

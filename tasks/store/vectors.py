@@ -8,6 +8,7 @@ the same file write the same rows.
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -15,15 +16,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.store.workdir import Store
+from tasks.store.workdir import Store, mark_used
 
 FILES_HELD = 16
 """Vector files kept in memory while rows are put together: some MB each."""
 
 
+VECTORS = "vectors"
+
+MERGED = "merged-"
+"""Begins the names of files that upkeep put together: looked into before the files they replace."""
+
+LISTINGS = 5
+"""Times that the files are listed again because upkeep merged some of them meanwhile."""
+
+
 def vectors_folder(vector_key: str) -> str:
     """The folder, below the `workdir`, of the vectors that share a vector key."""
-    return f"vectors/{vector_key}"
+    return f"{VECTORS}/{vector_key}"
 
 
 def vector_index(store: Store, vector_key: str) -> pl.DataFrame:
@@ -31,15 +41,26 @@ def vector_index(store: Store, vector_key: str) -> pl.DataFrame:
 
     Returns columns content_hash (binary, unique), file (str), at (uint32, row in the file).
     """
+    for _ in range(LISTINGS - 1):
+        try:
+            return _index(store, vector_key)
+        except FileNotFoundError:
+            continue
+    return _index(store, vector_key)
+
+
+def _index(store: Store, vector_key: str) -> pl.DataFrame:
+    files = store.files(vectors_folder(vector_key))
     frames = [
         pl.DataFrame({"content_hash": pl.Series(_hashes(str(path)).cast(pa.binary()))})
         .with_row_index("at")
         .with_columns(file=pl.lit(str(path)))
-        for path in store.files(vectors_folder(vector_key))
+        for path in sorted(files, key=lambda path: not path.name.startswith(MERGED))
     ]
     if not frames:
         return pl.DataFrame(schema={"content_hash": pl.Binary, "file": pl.String, "at": pl.UInt32})
-    return pl.concat(frames).select("content_hash", "file", "at").unique("content_hash", keep="any")
+    every = pl.concat(frames).select("content_hash", "file", "at")
+    return every.unique("content_hash", keep="first")
 
 
 def known_contents(store: Store, vector_key: str, hashes: pa.Array) -> np.ndarray:
@@ -59,6 +80,7 @@ def read_vectors(places: pl.DataFrame, dimensions: int) -> np.ndarray:
     out = np.empty((places.height, dimensions), np.float32)
     numbered = places.with_row_index("out")
     for (file,), rows in numbered.partition_by("file", as_dict=True).items():
+        mark_used(Path(str(file)))
         out[rows["out"].to_numpy()] = _load(str(file))[rows["at"].to_numpy()]
     return out
 

@@ -11,9 +11,11 @@ With a `scratch` folder (a dry run) new files go there and nothing is written to
 
 from __future__ import annotations
 
+import os
 import secrets
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,9 @@ import pyarrow.parquet as pq
 
 from schemas.arrow import REJECTS
 from schemas.refs import RejectsRef
+
+MARK_EVERY = 86_400.0
+"""Seconds after which a file that is used again is marked again: expiry counts in days."""
 
 TEMPORARY = ".tmp-"
 """Every unfinished file's name starts so."""
@@ -49,9 +54,11 @@ class Store:
         return Path(self.scratch or self.root) / folder / f"{name}{suffix}"
 
     def find(self, folder: str, name: str, suffix: str = ".parquet") -> Path | None:
-        """The finished file of that name, or None."""
+        """The finished file of that name, or None; it is marked as used (not by a dry run)."""
         for root in (self.root, self.scratch):
             if root is not None and (path := Path(root) / folder / f"{name}{suffix}").exists():
+                if self.scratch is None:
+                    mark_used(path)
                 return path
         return None
 
@@ -81,6 +88,14 @@ class Store:
             part.replace(final)
         finally:
             part.unlink(missing_ok=True)
+
+
+def mark_used(path: Path) -> None:
+    """Let the file's time say that it was used today; expiry looks at that."""
+    # Gone meanwhile, or somebody else's: it expires at worst, and is made again.
+    with suppress(FileNotFoundError, PermissionError):
+        if time.time() - path.stat().st_mtime > MARK_EVERY:
+            os.utime(path)
 
 
 class RejectsWriter:

@@ -180,10 +180,10 @@ def _finish(ref: TableRef, commit: Commit) -> Commit:
     dataset = open_main(ref)
     _create_tag(dataset, f"{DATA_PREFIX}{name}", commit.version)
     if name not in read_tags(dataset):
-        if _last_with_same_rows(dataset, commit.version) == dataset.latest_version:
+        if last_with_same_rows(dataset, commit.version) == dataset.latest_version:
             build_indexes(ref, index_rule(manifest))
         dataset = open_main(ref)
-        finished = _last_with_same_rows(dataset, commit.version)
+        finished = last_with_same_rows(dataset, commit.version)
         with contextlib.suppress(ValueError):  # another finisher, with fewer index commits
             dataset.tags.create(name, finished)
     return commit
@@ -201,7 +201,7 @@ def _create_tag(dataset: Any, name: str, version: int) -> None:
             ) from None
 
 
-def _last_with_same_rows(dataset: Any, version: int) -> int:
+def last_with_same_rows(dataset: Any, version: int) -> int:
     """The newest version above `version` with only harmless commits in between.
 
     A build that another process committed meanwhile is not of this release.

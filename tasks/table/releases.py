@@ -81,14 +81,28 @@ def tagged_release(ref: TableRef, tag: str) -> Release | None:
     tags = read_tags(dataset)
     if tag not in tags:
         return None
-    version = int(tags[tag]["version"])
-    below = [number for number, at in release_versions(tags).items() if at <= version]
-    if not below:
+    number = release_at(tags, int(tags[tag]["version"]))
+    if number is None:
+        version = tags[tag]["version"]
         raise VecmillError(
             f"{dataset.uri}: tag {tag!r} is on version {version}, which is no release of vecmill "
             f"(releases: none up to there); move the tag to a release or delete it"
         )
-    return _release(dataset, tags, below[-1])
+    return _release(dataset, tags, number)
+
+
+def release_at(tags: dict[str, Any], version: int) -> int | None:
+    """The number of the release whose rows `version` holds, as far as tags tell; None: of none.
+
+    From its commit to its finished version a release has the same rows; `maintain` moves the
+    finished version on to a compacted one.
+    """
+    finished = release_versions(tags)
+    for number, at in finished.items():
+        data = tags.get(f"{DATA_PREFIX}{release_name(number)}")
+        if data is not None and int(data["version"]) <= version <= at:
+            return number
+    return max((number for number, at in finished.items() if at <= version), default=None)
 
 
 def manifest_of(ref: TableRef, version: int) -> Manifest | None:
@@ -135,7 +149,7 @@ def _release(dataset: Any, tags: dict[str, Any], number: int) -> Release:
             sorted(
                 tag
                 for tag, at in tags.items()
-                if at["version"] in (version, commit.version) and not tag.startswith(BASE_PREFIX)
+                if commit.version <= at["version"] <= version and not tag.startswith(BASE_PREFIX)
             )
         ),
         at=tags[name]["created_at"],

@@ -30,6 +30,7 @@ from tasks.table.dataset import (
     read_tags,
     try_open,
 )
+from tasks.table.fragments import FRAGMENT_ROWS, fragment_rows
 from tasks.table.history import (
     BUILD,
     find_build,
@@ -180,10 +181,16 @@ def stage_update(
     return staged
 
 
-def stage_overwrite(base: Base, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Staged:
-    """Stage `batches` as the whole content: the first content, or another schema."""
+def stage_overwrite(
+    base: Base, batches: Iterable[pa.RecordBatch], schema: pa.Schema, rows: int | None = None
+) -> Staged:
+    """Stage `batches` as the whole content: the first content, or another schema.
+
+    `rows`: about how many they are; the fragments are cut so that they can be compacted apart.
+    """
     gone = open_version(base.ref, base.version).count_rows()
-    added, written = _write(base, batches, schema, "overwrite")
+    size = FRAGMENT_ROWS if rows is None else fragment_rows(rows)
+    added, written = _write(base, batches, schema, "overwrite", size)
     return Staged(base, True, schema, (), (), added, written, gone)
 
 
@@ -266,7 +273,11 @@ def drop_candidate(staged: Staged) -> None:
 
 
 def _write(
-    base: Base, batches: Iterable[pa.RecordBatch], schema: pa.Schema, mode: str
+    base: Base,
+    batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    mode: str,
+    size: int = FRAGMENT_ROWS,
 ) -> tuple[tuple[str, ...], int]:
     from lance.fragment import write_fragments
 
@@ -302,6 +313,7 @@ def _write(
             base.ref.path,
             schema=schema,
             mode=mode,
+            max_rows_per_file=size,
             data_storage_version=STORAGE_VERSION,
             storage_options=base.ref.options(),
         )

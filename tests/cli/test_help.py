@@ -28,6 +28,7 @@ OPTIONS = {
     "hold": ["--json", "--reason", "--who"],
     "release-hold": ["--json", "--reason", "--who"],
     "accept": ["--json", "--reason", "--who"],
+    "maintain": ["--grace", "--json", "--keep", "--workdir-days"],
 }
 """What scripts rely on: an option that goes, or a new one, is written down here."""
 

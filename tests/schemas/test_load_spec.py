@@ -84,7 +84,7 @@ def test_what_is_not_built_yet_resolves_to_off(tmp_path: Path) -> None:
         "drift": "off",
         "recall": "off",
     }
-    assert spec["publish"]["keep"] is None
+    assert spec["publish"]["keep"] == 10
     assert spec["compute"]["engine"] == "local"
 
 

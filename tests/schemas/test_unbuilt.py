@@ -51,7 +51,6 @@ REFUSED = [
     ("audit.verify", "warn", "audit.verify", "expected off (the verification gate is not built"),
     ("audit.drift", "warn", "audit.drift", "expected off (the drift gate is not built yet)"),
     ("audit.recall", 0.95, "audit.recall", "expected off (the recall gate of the index is not"),
-    ("publish.keep", 10, "publish.keep", "expected null (retention of releases is not built yet)"),
     ("embedder.precision", "fp16", "embedder.precision", "one of auto, fp32, bf16 (precision fp16"),
     ("embedder.engine", "openvino", "embedder.engine", "one of auto, torch (any engine but torch"),
     ("embedder.engine", "onnx", "embedder.engine", "expected one of auto, torch"),

@@ -48,7 +48,7 @@ def test_the_designs_spec_names_what_is_not_built(design: dict, tmp_path: Path) 
     unbuilt = [m.path for m in caught.value.mistakes if "not built yet" in str(m)]
     assert unbuilt == [
         *("dedupe.near", "dedupe.semantic", "cluster"),
-        *("audit.canary", "audit.verify", "audit.drift", "audit.recall", "publish.keep"),
+        *("audit.canary", "audit.verify", "audit.drift", "audit.recall"),
     ]
     others = [m.path for m in caught.value.mistakes if m.path not in unbuilt]
     # The example says `path: docs/**/*.md` beside options of tables: both are shown in one source.
@@ -60,11 +60,10 @@ def test_the_designs_spec_without_those_is_right(design: dict, tmp_path: Path) -
     for above, names in {
         "dedupe": ("near", "semantic"),
         "audit": ("canary", "verify", "drift", "recall"),
-        "publish": ("keep",),
     }.items():
         for name in names:
             del design[above][name]
     del design["cluster"]
     spec = parse_spec(design, tmp_path, "DESIGN.md")
-    assert (spec.publish.keep, spec.cluster, spec.audit.recall) == (None, None, "off")
+    assert (spec.publish.keep, spec.cluster, spec.audit.recall) == (10, None, "off")
     assert {path for _, path in key_paths(SpaceSpec)} >= set(design)

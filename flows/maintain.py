@@ -1,0 +1,48 @@
+"""The Prefect flow `maintain`: what `vecmill maintain` does, for a schedule."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.logging import get_run_logger
+
+from flows.build import load
+from flows.upkeep import WORKDIR_DAYS, UpkeepReport, maintain_space
+from schemas.spec import SpaceSpec
+from tasks.table.cleanup import GRACE
+
+
+@flow(name="maintain", validate_parameters=True)
+def maintain(
+    spec: str | SpaceSpec,
+    keep: int | None = None,
+    workdir_days: float = WORKDIR_DAYS,
+    grace_minutes: float = GRACE / timedelta(minutes=1),
+) -> dict[str, object]:
+    """Compact a space, refresh its indexes, retire old releases, remove what nothing needs.
+
+    Args:
+        spec: Path or URI of the space's YAML file, or the same model inline.
+        keep: Releases that stay; null: the spec's `publish.keep`.
+        workdir_days: Files of the workdir that were not used for so many days go.
+        grace_minutes: Minutes for which readers keep the files of what a tag has just left.
+    """
+    grace = timedelta(minutes=grace_minutes)
+    report = maintain_space(load(spec), keep, workdir_days, grace)
+    for line in report.left:
+        get_run_logger().warning("left undone: %s", line)
+    _leave_sizes(report)
+    return report.document()
+
+
+def _leave_sizes(report: UpkeepReport) -> None:
+    """Bytes before and after as an artifact of the run."""
+    sizes = report.document()["bytes"]
+    rows = [
+        f"| {name} | {sizes['before'][name]} | {sizes['after'][name]} |"
+        for name in ("table", "companions", "workdir")
+    ]
+    lines = ["| bytes | before | after |", "|---|---|---|", *rows]
+    create_markdown_artifact("\n".join(lines), key=f"{report.space.replace('_', '-')}-upkeep")

@@ -8,7 +8,7 @@ also the way out: a build that has waited for long goes on without its turn.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import httpx
 from prefect.client.orchestration import get_client
@@ -20,9 +20,6 @@ from prefect.logging import get_run_logger
 
 from schemas.identity import digest_bytes
 from schemas.spec import SpaceSpec
-
-NOTICE_SECONDS = 2.0
-"""Waited before the log says so: a turn that is free is had in a fraction of it."""
 
 WAIT_SECONDS = 3_600.0
 """Waited for a turn at most: longer than a build of a space that is built on a schedule."""
@@ -43,18 +40,24 @@ def turn(spec: SpaceSpec) -> Iterator[None]:
     log, name = get_run_logger(), limit_name(spec)
     with ExitStack() as held:
         try:
-            _ensure_limit(name)
-            if not _take(held, name, NOTICE_SECONDS):
+            if _taken(name):
                 log.info(
                     f"another build of {spec.space!r} is running: waiting for its end, at most "
                     f"{WAIT_SECONDS:,.0f} s (concurrency limit {name!r})"
                 )
-                if not _take(held, name, WAIT_SECONDS):
-                    log.warning(
-                        f"the other build of {spec.space!r} did not end within "
-                        f"{WAIT_SECONDS:,.0f} s: building beside it; of the two one publishes and "
-                        "the other plans again"
-                    )
+            held.enter_context(
+                concurrency(
+                    name,
+                    timeout_seconds=WAIT_SECONDS,
+                    lease_duration=TURN_SECONDS,
+                    raise_on_lease_renewal_failure=False,
+                )
+            )
+        except TimeoutError:
+            log.warning(
+                f"the other build of {spec.space!r} did not end within {WAIT_SECONDS:,.0f} s: "
+                "building beside it; of the two one publishes and the other plans again"
+            )
         except (httpx.HTTPStatusError, ConcurrencySlotAcquisitionError) as error:
             log.warning(
                 f"the Prefect server gave no turn by the concurrency limit {name!r} ({error}): "
@@ -63,29 +66,15 @@ def turn(spec: SpaceSpec) -> Iterator[None]:
         yield
 
 
-def _take(held: ExitStack, name: str, seconds: float) -> bool:
-    try:
-        held.enter_context(
-            concurrency(
-                name,
-                timeout_seconds=seconds,
-                lease_duration=TURN_SECONDS,
-                raise_on_lease_renewal_failure=False,
-            )
-        )
-    except TimeoutError:
-        return False
-    return True
-
-
-def _ensure_limit(name: str) -> None:
+def _taken(name: str) -> bool:
+    """Whether another run has the turn now; makes the limit where it is missing."""
     with get_client(sync_client=True) as client:
         try:
-            client.read_global_concurrency_limit_by_name(name)
+            limit = client.read_global_concurrency_limit_by_name(name)
         except ObjectNotFound:
-            try:
+            with suppress(ObjectAlreadyExists):  # another build was faster
                 client.create_global_concurrency_limit(
                     GlobalConcurrencyLimitCreate(name=name, limit=1)
                 )
-            except ObjectAlreadyExists:
-                return  # another build was faster
+            return False
+        return limit.active and limit.active_slots >= limit.limit

@@ -91,6 +91,7 @@ def test_a_build_killed_again_and_again_ends_as_if_it_never_was(notes, texts):
     killed(spec, "tasks.embed.embed_shard._write_vectors", 0)
     killed(spec, "tasks.table.transaction._committed")
     assert len(notes.content()) == 30  # readers saw nothing of all this
+    killed(spec, "flows.sweeping.sweep_table")  # a sweeper is killed, too
     killed(spec, "tasks.publish.publish.finish")  # committed, and not tagged
     assert len(notes.content()) == 30
     again = notes.build().manifest

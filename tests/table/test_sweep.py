@@ -29,9 +29,10 @@ def rows(*ids: str) -> list[pa.RecordBatch]:
 class Space:
     """A table with one build on main, and builds that are killed on their way."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, scheme: str = "") -> None:
         self.root = str(root / "work")
-        self.ref = TableRef(str(root / "db"), "notes")
+        self.folder = root / "db" / "notes.lance"
+        self.ref = TableRef(f"{scheme}{root / 'db'}", "notes")
         self.publish("first", "a", "b")
 
     def publish(self, build: str, *ids: str) -> None:
@@ -67,7 +68,7 @@ class Space:
 
     @property
     def debris(self) -> list[str]:
-        return table_debris(Path(self.ref.path))
+        return table_debris(self.folder)
 
     @property
     def ids(self) -> list[str]:
@@ -85,7 +86,11 @@ def age(path: Path, seconds: float) -> None:
     os.utime(path, (0, path.stat().st_mtime - seconds))
 
 
-def test_a_killed_builds_candidate_goes_with_all_its_files(space):
+@pytest.mark.parametrize("scheme", ["", "file://"], ids=["folder", "object-store"])
+def test_a_killed_builds_candidate_goes_with_all_its_files(tmp_path, scheme):
+    """By a URI everything goes through Lance, as on an object store."""
+    space = Space(tmp_path, scheme)
+    assert (space.ref.local is None) is bool(scheme)
     before = space.debris
     space.candidate("b1", "c", "d")
     assert len(space.debris) >= 5  # tag, detached manifest, its transaction, data, deletion file
@@ -102,7 +107,7 @@ def test_a_killed_builds_candidate_goes_with_all_its_files(space):
 
 def test_half_written_files_and_indexes_go(space):
     space.dead("b1")
-    folder = Path(space.ref.path)
+    folder = space.folder
     half = ["data/.tmpQX7", "data/half.lance", "_indices/11-22/index.idx", "_versions/9.manifest#1"]
     half += ["_transactions/1-x.txn", "_deletions/0-1-5.arrow"]
     for name in half:
@@ -124,7 +129,7 @@ def test_nothing_is_listed_where_nobody_died(space, monkeypatch):
 def test_a_living_builder_keeps_everything_and_the_dead_is_swept_later(space):
     space.candidate("b1", "c")
     space.dead("b2")
-    stray = Path(space.ref.path) / "data" / "stray.lance"
+    stray = space.folder / "data" / "stray.lance"
     stray.write_text("of b2")
     with hold_lease(space.root, "b1", "notes", "build", space.ref.path):
         held = space.debris
@@ -200,7 +205,7 @@ def test_files_that_came_after_the_death_stay_an_hour(space):
     """Somebody may be making an index or a compaction by other means."""
     space.dead("b1")
     age(Path(space.root) / "leases" / "b1.json", 7200)
-    stray = Path(space.ref.path) / "data" / "stray.lance"
+    stray = space.folder / "data" / "stray.lance"
     stray.write_text("young")
     assert not space.sweep().table.complete
     assert stray.exists()

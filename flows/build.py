@@ -19,6 +19,7 @@ from flows.artifacts import leave_artifacts
 from flows.compose import build_space
 from flows.outcome import PUBLISHED
 from flows.prefect_runner import PrefectRunner
+from flows.space_limit import turn
 from schemas.load import load_spec, parse_spec
 from schemas.spec import BuildOverrides, SpaceSpec
 
@@ -35,7 +36,8 @@ def build(spec: str | SpaceSpec, overrides: BuildOverrides | None = None) -> Sta
     resolved = load(spec)
     build_id = _build_id()
     _name_run(f"{resolved.space}-{build_id}")
-    outcome = build_space(resolved, overrides or BuildOverrides(), PrefectRunner(), build_id)
+    with turn(resolved):
+        outcome = build_space(resolved, overrides or BuildOverrides(), PrefectRunner(), build_id)
     leave_artifacts(outcome)
     if outcome.exit_code == PUBLISHED:
         get_run_logger().info(outcome.message)

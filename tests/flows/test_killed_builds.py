@@ -91,6 +91,7 @@ def test_a_build_killed_again_and_again_ends_as_if_it_never_was(notes, texts):
     killed(spec, "tasks.embed.embed_shard._write_vectors", 0)
     killed(spec, "tasks.table.transaction._committed")
     assert len(notes.content()) == 30  # readers saw nothing of all this
+    killed(spec, "flows.sweeping.sweep_table")  # a sweeper is killed, too
     killed(spec, "tasks.publish.publish.finish")  # committed, and not tagged
     assert len(notes.content()) == 30
     again = notes.build().manifest
@@ -108,19 +109,3 @@ def test_a_build_killed_again_and_again_ends_as_if_it_never_was(notes, texts):
     assert notes.build().manifest.release == "v0003"
     assert len(notes.content()) == 31
     assert "base-" not in notes.command("versions").out
-
-
-def test_every_moment_of_a_build_leaves_nothing_that_the_next_one_does_not_sweep(notes, texts):
-    moments = [
-        ("tasks.store.sweep.sweep_workdir", 0),
-        ("tasks.validate.rows.RejectsWriter.add", 0),
-        ("tasks.plan.classify._cast", 1),
-        ("tasks.embed.embed_shard.pq.write_table", 1),
-        ("tasks.publish.rows._chosen_batches", 0),
-        ("tasks.table.transaction._unlink", 0),
-        ("tasks.table.reconcile.build_indexes", 0),
-        ("tasks.table.index._scalar_index", 0),
-        ("tasks.table.reconcile.move_tag", 0),
-        ("tasks.table.companions._append", 0),
-        ("flows.job.drop_plan", 0),
-    ]

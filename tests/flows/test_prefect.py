@@ -282,6 +282,84 @@ class TestRetriedRuns:
         assert notes.tags().keys() == {"", "prod", "v0001", "data-v0001"}
 
 
+class TestTurns:
+    """Builds of one space take turns by a concurrency limit, and none waits for ever."""
+
+    @pytest.fixture
+    def said(self, monkeypatch) -> list[str]:
+        """What the runs say about their turns."""
+        lines: list[str] = []
+        log = type("Log", (), {"info": lines.append, "warning": lines.append})
+        monkeypatch.setattr("flows.space_limit.get_run_logger", lambda: log)
+        return lines
+
+    @pytest.fixture
+    def holding(self, notes, server):
+        """Another run holds the turn of `notes` until it is told to end."""
+        from flows.space_limit import turn
+
+        taken, end = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with turn(notes.spec):
+                taken.set()
+                end.wait(60)
+
+        holder = threading.Thread(target=in_a_flow, args=(hold,))
+        holder.start()
+        assert taken.wait(60)
+        yield end
+        end.set()
+        holder.join()
+
+    def test_a_second_build_waits_and_says_so(self, notes, said, holding):
+        released = threading.Timer(3, holding.set)
+        released.start()
+        began = time.monotonic()
+        assert run_flow(str(notes.spec_file())).is_completed()
+        assert time.monotonic() - began >= 2
+        assert [line.split(",")[0] for line in said] == [
+            "another build of 'notes' is running: waiting for its end"
+        ]
+
+    def test_who_waited_for_long_goes_on(self, notes, said, holding, monkeypatch):
+        monkeypatch.setattr("flows.space_limit.WAIT_SECONDS", 1.0)
+        assert run_flow(str(notes.spec_file())).is_completed()
+        assert "did not end within 1 s: building beside it" in said[-1]
+
+    def test_a_build_that_lost_its_lease_does_not_publish(self, notes, said, monkeypatch):
+        from tasks.store.leases import LeaseLostError
+
+        def lost(self) -> None:
+            raise LeaseLostError("the lease is gone")
+
+        monkeypatch.setattr("tasks.store.leases.HeldLease.check", lost)
+        state = run_flow(str(notes.spec_file()))
+        assert state.is_failed()
+        with pytest.raises(LeaseLostError):
+            state.result()
+        assert set(notes.tags()) == {""}
+
+    def test_another_place_is_another_limit(self, notes, said, holding):
+        other = notes.spec.model_copy(update={"uri": str(notes.folder / "elsewhere")})
+        assert run_flow(other).is_completed()
+        assert said == []
+
+    def test_the_limit_is_made_once_and_left_as_somebody_set_it(self, notes, said, client):
+        from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
+
+        from flows.space_limit import limit_name
+
+        name = limit_name(notes.spec)
+        assert run_flow(str(notes.spec_file())).is_completed()
+        assert client.read_global_concurrency_limit_by_name(name).limit == 1
+        client.update_global_concurrency_limit(name, GlobalConcurrencyLimitUpdate(limit=3))
+        assert run_flow(str(notes.spec_file())).is_completed()
+        limit = client.read_global_concurrency_limit_by_name(name)
+        assert (limit.limit, limit.active_slots) == (3, 0)
+        assert said == []
+
+
 def test_nothing_is_kept_or_hashed_by_prefect():
     """No task has a cache policy or persists a result: the files are the record."""
     from prefect.cache_policies import NO_CACHE

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+import flows.compose
+from flows.job import open_job
+from flows.progress import StageBars
+from flows.recording import embedding_rate
+from flows.runner import PlainRunner
 from made_words import sentence
-from tasks.table.companions import current_hold, read_builds
+from schemas.spec import BuildOverrides
+from tasks.table.companions import append_build, current_hold, read_builds
 from tasks.table.releases import list_releases
 
 
@@ -185,3 +192,64 @@ def test_killed_after_the_hold_it_is_a_hold(two, texts, killed_at):
     assert "rolled back from v0002 to v0001" in current_hold(two.ref).reason
     assert two.command("rollback").code == 0
     assert finished(two, texts)
+
+
+def test_a_build_that_was_under_way_is_held(two, monkeypatch):
+    """Its commit fails on the restore; planned again, it finds the hold."""
+    content = two.content("v0001")
+    texts = {key.removeprefix("docs:"): text for key, text in two.content().items()}
+    two.write({**texts, "mine": sentence(310)})
+    real = flows.compose.audit_candidate
+
+    def late(*arguments, **options):
+        monkeypatch.setattr(flows.compose, "audit_candidate", real)
+        assert two.command("rollback").code == 0
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(flows.compose, "audit_candidate", late)
+    outcome = two.build()
+    assert (outcome.exit_code, outcome.manifest.refused_by) == (3, ("hold",))
+    assert outcome.manifest.base_release == "v0003"
+    assert two.content() == content
+    assert list(Path(two.ref.path).glob("_versions/d*")) == []
+    two.command("release-hold")
+    outcome = two.build()
+    assert (outcome.manifest.release, outcome.manifest.counts.embedded) == ("v0004", 0)
+    assert two.content()["docs:mine"] == sentence(310)
+
+
+def test_its_rejects_are_those_of_the_state_it_brought_back(notes, texts):
+    notes.write({**texts, "blank": " "})
+    notes.build()
+    notes.write(texts)
+    notes.source(columns=[])
+    notes.write({**texts, "fresh": sentence(301)})
+    notes.build()
+    notes.command("rollback")
+    document = json.loads(notes.command("rejects", "--release", "prod", "--json").out)
+    assert (document["release"], document["records_rejected"]) == ("v0003", 1)
+    assert [reason["count"] for reason in document["reasons"]] == [1]
+
+
+def test_the_plan_is_said_before_embedding(notes, texts):
+    answer = notes.command("build")
+    assert "plan for 'notes': 30 new" in answer.err
+    assert "30 contents to embed" in answer.err
+    assert "last builds' rate" not in answer.err  # nothing was embedded before
+    notes.write({**texts, "fresh": sentence(301)})
+    answer = notes.command("build", "--json")
+    assert "1 contents to embed, about 0.0 s at the last builds' rate" in answer.err
+    assert json.loads(answer.out)["release"] == "v0002"
+    notes.write({**texts, "fresh": sentence(302)})
+    assert "plan for" not in notes.command("build", "--quiet").err
+
+
+def test_the_rate_is_the_median_of_the_last_builds(notes):
+    first = notes.build().manifest
+    for n, seconds in enumerate([1.0, 10.0, 2.0, 4.0, 100.0, 5.0, 0.0]):
+        counts = first.counts.model_copy(update={"embedded": 100})
+        timings = first.timings.model_copy(update={"embed": seconds})
+        changes = {"build_id": f"b{n}", "counts": counts, "timings": timings}
+        append_build(notes.ref, first.model_copy(update=changes))
+    with open_job(notes.spec, BuildOverrides(), PlainRunner(StageBars("quiet"))) as job:
+        assert embedding_rate(job) == 100 / 5.0  # of 5, 100, 4, 2 and 10 seconds

@@ -70,13 +70,16 @@ def with_attempts(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch.append_column(ATTEMPTS, ones)
 
 
-def known_attempts(batches: Iterable[pa.RecordBatch]) -> pl.DataFrame:
-    """`IDENTITY` and attempts of the recorded rejects, each once."""
+def known_attempts(batches: Iterable[pa.RecordBatch], least: int = 1) -> pl.DataFrame:
+    """`IDENTITY` and attempts of the recorded rejects that were tried `least` times, each once."""
     schema = pl.Schema(
         {**dict.fromkeys(IDENTITY, pl.String), "position": pl.Int64, "attempts": pl.Int32}
     )
     frames = [
-        pl.DataFrame(pl.from_arrow(with_attempts(batch))).select(schema.names()).cast(schema)
+        pl.DataFrame(pl.from_arrow(with_attempts(batch)))
+        .select(schema.names())
+        .filter(pl.col("attempts") >= least)
+        .cast(schema)
         for batch in batches
     ]
     known = pl.concat([pl.DataFrame(schema=schema), *frames])

@@ -165,7 +165,8 @@ def append_rejects(
     refs = [r for r in refs if r.records or r.items]
     if refs:
         companion = ref.companion("rejects")
-        known = known_attempts(last_rejects(ref))
+        # What was tried once and is not tried again now is as good as unknown, and mostly all.
+        known = known_attempts(last_rejects(ref), least=1 if retried else 2)
         upgrade(companion, ensure_table(companion, TABLE_REJECTS))
         batches = _reject_batches(build_id, refs, known, retried)
         _append(companion, TABLE_REJECTS, batches)

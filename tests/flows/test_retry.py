@@ -293,6 +293,25 @@ def test_a_text_that_fails_to_embed_twice_and_then_works(notes, texts, failing, 
     assert notes.build().message.endswith("v0003 stands, nothing was written")
 
 
+def test_a_published_row_is_not_taken_for_one_that_fails(notes, texts, loads):
+    """Another space may have met a failure where this one has a vector, if only in its table."""
+    from schemas.identity import digest_bytes
+    from tasks.store.refusals import write_refusals
+    from tasks.store.workdir import Store
+
+    notes.build()
+    [vectors] = (notes.folder / "work" / "vectors").iterdir()
+    content = digest_bytes(texts["n1"].encode())
+    refusal = {"content_hash": content, "reason": "embed-failed", "detail": "no memory"}
+    write_refusals(Store(str(notes.folder / "work")), vectors.name, [refusal])
+    for path in vectors.iterdir():
+        path.unlink()
+    notes.write({**texts, "z": texts["n1"]})
+    loads.clear()
+    counts = notes.build().manifest.counts
+    assert (counts.new, counts.unchanged, counts.items_rejected, loads) == (1, 30, 0, [])
+
+
 def test_many_that_are_known_to_fail_are_no_broken_embedder(notes, texts, failing):
     bad = {f"bad{i}": f"w{300 + i}" for i in range(20)}
     notes.write({**texts, **bad})

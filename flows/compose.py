@@ -26,7 +26,14 @@ from flows.outcome import PUBLISHED, REFUSED, WRONG, Made, Outcome, draft, finis
 from flows.progress import StageBars
 from flows.recording import embedding_rate, record_build, record_inputs, write_build_report
 from flows.runner import PlainRunner, Runner
-from flows.standing import Held, Standing, find_standing, hold_base, wanted_schema
+from flows.standing import (
+    Held,
+    Standing,
+    find_standing,
+    hold_base,
+    published_rows,
+    wanted_schema,
+)
 from schemas.errors import SourceError, VecmillError
 from schemas.manifest import AuditResult, Manifest
 from schemas.refs import PlanRef, RejectsRef
@@ -77,7 +84,8 @@ def _attempt(job: Job, embedded: int) -> Outcome | int:
     made = Made(embedded=embedded)
     try:
         state = gather(
-            job.spec, standing.embedder, standing.columns, job.store, job.runner, job.workers
+            *(job.spec, standing.embedder, standing.columns, job.store, job.runner, job.workers),
+            published_rows(job, standing),
         )
     except SourceError as error:
         if standing.release is None:

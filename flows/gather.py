@@ -1,6 +1,7 @@
 """From sources to the state that a build judges: survey → ingest → validate → chunk → dedupe.
 
-Nothing here knows the published table; the same files under the same settings give the same state.
+The same files under the same settings give the same state. Only a source of `mode: append` looks at
+the release that stands, for the records that it keeps of files that are gone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from schemas.errors import SourceError
 from schemas.manifest import AuditResult, SourceRecord
 from schemas.refs import EmbedderRef, ItemsPart, RecordsPart, RejectsRef, SourceListing
 from schemas.spec import SpaceSpec
+from tasks.ingest.published import PublishedRef
 from tasks.store.workdir import Store
 
 
@@ -29,11 +31,15 @@ class State:
     rejects: tuple[RejectsRef, ...]
     verdicts: tuple[AuditResult, ...]
     duplicates: str  # path of the marks; "" when the state was refused before
+    kept: tuple[ItemsPart, ...]  # published rows without a file; among `items`, if there are any
+    repeated: dict[str, int]  # records that gave way to another of their key, by source
+    roots: dict[str, tuple[str, ...]]  # of the relative paths, by source
 
     @property
     def records(self) -> int:
-        """Records met, used or not."""
-        return sum(part.records + part.rejects.records for part in self.parts)
+        """Records met, used or not, and those kept of the release."""
+        met = sum(part.records + part.rejects.records for part in self.parts)
+        return met + sum(part.records for part in self.kept)
 
     @property
     def records_used(self) -> int:
@@ -56,10 +62,12 @@ class State:
                 files=listing.files,
                 records=sum(
                     part.records + part.rejects.records
-                    for part in self.parts
+                    for part in (*self.parts, *self.kept)
                     if part.source == listing.name
                 ),
                 fingerprint=listing.fingerprint,
+                repeated=self.repeated.get(listing.name, 0),
+                roots=self.roots[listing.name],
             )
             for listing in self.listings
         )
@@ -72,8 +80,11 @@ def gather(
     store: Store,
     runner: Runner,
     workers: int,
+    published: PublishedRef | None,
 ) -> State:
     """Read, validate, chunk and compare everything; `known` are the published user columns.
+
+    `published` is the release that stands, None where there is none.
 
     A state that a validation refuses has no items: see its verdicts. Raises `SourceError` for a
     source that cannot be listed or is empty.
@@ -81,6 +92,7 @@ def gather(
     from tasks.chunk.chunk_part import chunk_part
     from tasks.chunk.rule import chunk_rule
     from tasks.dedupe.exact import mark_exact
+    from tasks.ingest.published import append_sources, source_roots
     from tasks.ingest.read_part import read_part
     from tasks.ingest.repeats import find_repeats
     from tasks.ingest.survey import survey
@@ -93,7 +105,10 @@ def gather(
     specs = [part for listing in found.listings for part in listing.parts]
     parts = runner.map("ingest", read_part, [(part, store) for part in specs], workers=workers)
     _refuse_empty(spec, found.listings, parts)
-    repeats = runner.run("ingest", find_repeats, parts, store)
+    latest = [source.name for source in spec.sources if source.on_repeat == "latest"]
+    standing = append_sources(published, spec, found.listings)
+    again = runner.run("ingest", find_repeats, parts, store, latest, standing)
+    repeats = again.rejects
 
     rows = sum(part.records for part in parts)
     judged = runner.map(
@@ -103,7 +118,8 @@ def gather(
         rows=rows,
     )
     rejects = [*(part.rejects for part in parts), repeats, *judged]
-    verdicts = runner.run("validate", validate_state, parts, rejects, suite, spec, store)
+    kept = {part.source: part.records for part in again.kept}
+    verdicts = runner.run("validate", validate_state, parts, rejects, suite, spec, store, kept)
     items: Sequence[ItemsPart] = ()
     duplicates = ""
     if not any(verdict.refuses for verdict in verdicts):
@@ -118,6 +134,7 @@ def gather(
             ],
             rows=rows,
         )
+        items = [*items, *again.kept]  # last: a content that a file still holds is read from there
         rejects += [part.rejects for part in items]
         duplicates = runner.run("dedupe", mark_exact, items, spec.dedupe, store)
     return State(
@@ -128,6 +145,14 @@ def gather(
         rejects=tuple(rejects),
         verdicts=tuple(verdicts),
         duplicates=duplicates,
+        kept=again.kept,
+        repeated=again.repeated,
+        roots={
+            listing.name: source_roots(
+                spec.source(listing.name), listing, published.manifest if published else None
+            )
+            for listing in found.listings
+        },
     )
 
 

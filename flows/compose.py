@@ -31,7 +31,6 @@ from flows.standing import (
     Standing,
     find_standing,
     hold_base,
-    published_rows,
     wanted_schema,
 )
 from schemas.errors import SourceError, VecmillError
@@ -85,7 +84,8 @@ def _attempt(job: Job, embedded: int) -> Outcome | int:
     try:
         state = gather(
             *(job.spec, standing.embedder, standing.columns, job.store, job.runner, job.workers),
-            published_rows(job, standing),
+            job.table,
+            standing.release,
         )
     except SourceError as error:
         if standing.release is None:

@@ -16,8 +16,9 @@ from schemas.errors import SourceError
 from schemas.manifest import AuditResult, SourceRecord
 from schemas.refs import EmbedderRef, ItemsPart, RecordsPart, RejectsRef, SourceListing
 from schemas.spec import SpaceSpec
-from tasks.ingest.published import PublishedRef
 from tasks.store.workdir import Store
+from tasks.table.dataset import TableRef
+from tasks.table.releases import Release
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,12 @@ def gather(
     store: Store,
     runner: Runner,
     workers: int,
-    published: PublishedRef | None,
+    table: TableRef,
+    release: Release | None,
 ) -> State:
     """Read, validate, chunk and compare everything; `known` are the published user columns.
 
-    `published` is the release that stands, None where there is none.
+    `release` is the one of `table` that stands, None where there is none.
 
     A state that a validation refuses has no items: see its verdicts. Raises `SourceError` for a
     source that cannot be listed or is empty.
@@ -106,8 +108,8 @@ def gather(
     parts = runner.map("ingest", read_part, [(part, store) for part in specs], workers=workers)
     _refuse_empty(spec, found.listings, parts)
     latest = [source.name for source in spec.sources if source.on_repeat == "latest"]
-    standing = append_sources(published, spec, found.listings)
-    again = runner.run("ingest", find_repeats, parts, store, latest, standing)
+    published = append_sources(table, release, spec, found.listings)
+    again = runner.run("ingest", find_repeats, parts, store, latest, published)
     repeats = again.rejects
 
     rows = sum(part.records for part in parts)
@@ -149,7 +151,7 @@ def gather(
         repeated=again.repeated,
         roots={
             listing.name: source_roots(
-                spec.source(listing.name), listing, published.manifest if published else None
+                spec.source(listing.name), listing, release.manifest if release else None
             )
             for listing in found.listings
         },

@@ -14,7 +14,6 @@ from flows.runner import timed
 from schemas.arrow import TABLE_NAMES, table_schema
 from schemas.errors import UsageError
 from schemas.refs import EmbedderRef
-from tasks.ingest.published import PublishedRef
 from tasks.plan.base import BaseRef
 from tasks.table.companions import Hold, current_hold
 from tasks.table.dataset import (
@@ -86,14 +85,6 @@ def _as_recorded(job: Job, release: Release) -> EmbedderRef:
         engine=published.engine if spec.engine == "auto" else job.embedder.engine,
         precision=published.precision if spec.precision == "auto" else job.embedder.precision,
     )
-
-
-def published_rows(job: Job, standing: Standing) -> PublishedRef | None:
-    """The release that stands, for the sources that keep what it holds."""
-    release = standing.release
-    if release is None:
-        return None
-    return PublishedRef(job.table, release.version, release.manifest)
 
 
 def wanted_schema(job: Job, standing: Standing, columns: tuple[pa.Field, ...]) -> pa.Schema:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -20,11 +20,13 @@ import pyarrow as pa
 from schemas.combinations import WHOLE_TIMES
 from schemas.identity import digest_json
 from schemas.manifest import Manifest
+from schemas.reasons import Reason
 from schemas.refs import RecordsPart, SourceListing
 from schemas.spec import SourceSpec, SpaceSpec
 from tasks.ingest.column_types import TIME, cast_column
 from tasks.table.companions import sql_string
 from tasks.table.dataset import TableRef, open_version
+from tasks.table.releases import Release
 
 CONTENDERS = {
     "source": pl.String,
@@ -54,18 +56,18 @@ class AppendSource:
 
 @dataclass(frozen=True)
 class PublishedRef:
-    """The release that stands, by reference; `sources` are the append sources it may hold."""
+    """The release that stands, by reference, and the append sources that it may hold."""
 
     table: TableRef
     version: int
-    manifest: Manifest
-    sources: tuple[AppendSource, ...] = ()
+    build_id: str
+    sources: tuple[AppendSource, ...]
 
     @property
     def digest(self) -> str:
         """Names what is read of it: a build id is never given twice, a version may be."""
         return digest_json(
-            [self.table.path, self.version, self.manifest.build_id, [str(s) for s in self.sources]]
+            [self.table.path, self.version, self.build_id, [str(s) for s in self.sources]]
         )
 
     def open(self) -> Any:
@@ -74,19 +76,22 @@ class PublishedRef:
 
 
 def append_sources(
-    published: PublishedRef | None, spec: SpaceSpec, listings: Sequence[SourceListing]
+    table: TableRef, release: Release | None, spec: SpaceSpec, listings: Sequence[SourceListing]
 ) -> PublishedRef | None:
-    """`published` with the append sources that it has rows of; None where it has none."""
-    if published is None:
+    """The release for the append sources that it may hold rows of; None where there is none."""
+    if release is None:
         return None
+    manifest = release.manifest
     listed = {listing.name: listing for listing in listings}
-    before = {old["name"]: old for old in published.manifest.resolved_spec.get("sources", ())}
+    before = {old["name"]: old for old in manifest.resolved_spec.get("sources", ())}
     sources = tuple(
-        _append_source(source, before[source.name], listed[source.name], published.manifest)
+        _append_source(source, before[source.name], listed[source.name], manifest)
         for source in spec.sources
         if source.mode == "append" and source.name in before
     )
-    return replace(published, sources=sources) if sources else None
+    if not sources:
+        return None
+    return PublishedRef(table, release.version, manifest.build_id, sources)
 
 
 def _append_source(
@@ -146,7 +151,8 @@ def source_rows(source: AppendSource) -> str:
 def find_contenders(published: PublishedRef, parts: Sequence[RecordsPart]) -> pl.DataFrame:
     """The published records (`CONTENDERS`) that their own file no longer holds, used or rejected.
 
-    Where it does, what the file says now is the truth and what was published of it is not asked.
+    Where it does, what the file says now is the truth and what was published of it is not asked. A
+    file that cannot be read says nothing.
     """
     dataset = published.open()
     frames = [pl.DataFrame(schema=CONTENDERS)]
@@ -175,13 +181,14 @@ def _published_records(dataset: Any, source: AppendSource) -> pl.DataFrame:
 
 def _keys_by_file(parts: Sequence[RecordsPart], source: AppendSource) -> pl.DataFrame:
     """Each key that a file holds, be its record used or rejected: columns key, rel."""
-    paths = [part.path for part in parts if part.records]
-    paths += [part.rejects.path for part in parts if part.rejects.records]
-    nothing = pl.DataFrame(schema={"key": pl.String, "rel": pl.String}).lazy()
-    found = [
-        pl.scan_parquet(path)
-        .filter(pl.col("key").is_not_null())
-        .select("key", rel=relative(pl.col("uri"), source.roots))
-        for path in paths
+    nothing = pl.DataFrame(schema={"key": pl.String, "uri": pl.String}).lazy()
+    used = [pl.scan_parquet(part.path) for part in parts if part.records]
+    rejected = [
+        pl.scan_parquet(part.rejects.path).filter(
+            pl.col("key").is_not_null(), pl.col("reason") != str(Reason.UNREADABLE_FILE)
+        )
+        for part in parts
+        if part.rejects.records
     ]
-    return pl.concat([nothing, *found]).unique().collect()
+    found = pl.concat([nothing, *(each.select("key", "uri") for each in (*used, *rejected))])
+    return found.select("key", rel=relative(pl.col("uri"), source.roots)).unique().collect()

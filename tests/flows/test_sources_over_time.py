@@ -3,109 +3,23 @@
 from __future__ import annotations
 
 import json
-import shutil
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import lance
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from made_deltas import APPEND, LAX, NOW, Deltas, first_three_days
 
 import made_embedder
 from made_words import sentence
 from tasks.table.companions import read_rejects
 
-APPEND = {
-    "name": "docs",
-    "kind": "text",
-    "path": "deltas/*.parquet",
-    "key": "id",
-    "text": ["body"],
-    "columns": ["updated"],
-    "time": "updated",
-    "mode": "append",
-    "on_repeat": "latest",
-}
-LAX = {"min_rows": 1, "max_reject_share": 1.0}
-FIRST_DAY = datetime(2026, 11, 1, tzinfo=UTC)
-
-
-def day(number: int, hour: int = 0) -> datetime:
-    """Day `number` of the month, from 1."""
-    return FIRST_DAY + timedelta(days=number - 1, hours=hour)
-
-
-@dataclass
-class Deltas:
-    """The space `notes` over dated files, and what happens to them."""
-
-    notes: object
-
-    @property
-    def folder(self) -> Path:
-        return self.notes.folder / "deltas"
-
-    def path(self, number: int) -> Path:
-        return self.folder / f"2026-11-{number:02}.parquet"
-
-    def put(self, number: int, records: dict[str, str], when: int | None = None, **columns) -> None:
-        """The file of a day: key → text, with the time of that day or of day `when`."""
-        self.folder.mkdir(exist_ok=True)
-        rows = {
-            "id": list(records),
-            "body": list(records.values()),
-            "updated": [day(when or number)] * len(records),
-            **columns,
-        }
-        pq.write_table(pa.table(rows), self.path(number))
-
-    def drop(self, *numbers: int) -> None:
-        for number in numbers:
-            self.path(number).unlink()
-
-    def build(self, **overrides):
-        outcome = self.notes.build(**{"yes": True, **overrides})
-        assert outcome.exit_code == 0, outcome.message
-        assert outcome.manifest.counts.problems() == []
-        return outcome
-
-    def again(self) -> None:
-        """A build without a change: it publishes and embeds nothing and writes to no table."""
-        before = self.notes.tables()
-        manifest = self.build().manifest
-        assert (manifest.published, manifest.counts.embedded) == (False, 0)
-        assert self.notes.tables() == before
-
-    def texts(self) -> dict[str, str]:
-        return {key.partition(":")[2]: text for key, text in self.notes.content().items()}
-
-    def rejected(self, outcome) -> list[tuple[str, str, str]]:
-        """key, reason and file of each reject of a build."""
-        rows = read_rejects(self.notes.ref, outcome.manifest.build_id).to_dicts()
-        return sorted((r["key"], r["reason"], Path(r["uri"]).stem) for r in rows)
-
-    def rows(self) -> dict[str, dict]:
-        table = lance.dataset(self.notes.ref.path, version="prod").to_table()
-        return {row["id"]: row for row in table.to_pylist()}
-
 
 @pytest.fixture
 def deltas(notes, monkeypatch) -> Deltas:
+    """An append source of dated files; none is there yet."""
     monkeypatch.setattr("tasks.embed.embed_shard.load", made_embedder.WordEmbedder)
     notes.changes |= {"sources": [APPEND]}
     (notes.folder / "notes.jsonl").unlink()
     return Deltas(notes)
-
-
-def first_three_days(deltas: Deltas) -> None:
-    deltas.put(1, {"a": sentence(1), "b": sentence(2), "c": sentence(3)})
-    deltas.put(2, {"b": sentence(20), "d": sentence(4)})
-    deltas.put(3, {"c": sentence(30), "e": sentence(5)})
-
-
-NOW = {"a": "w1", "b": "w20", "c": "w30", "d": "w4", "e": "w5"}
 
 
 def test_a_month_of_dated_deltas(deltas):
@@ -263,99 +177,6 @@ def test_a_folder_that_moved_holds_the_same_files(deltas):
     assert deltas.texts()["d"] == "w44"
 
 
-def test_a_column_added_renamed_and_retyped_with_rows_kept(deltas):
-    first_three_days(deltas)
-    deltas.build()
-    deltas.drop(1, 2)
-    deltas.put(3, {"c": sentence(30), "e": sentence(5)}, lang=["de", None])
-    stamp = {"name": "updated", "as": "changed", "type": "string"}
-    deltas.notes.source(columns=[stamp, "lang"])
-    outcome = deltas.build()
-    assert outcome.manifest.counts.embedded == 0
-    columns = {k: (row["changed"][:10], row["lang"]) for k, row in deltas.rows().items()}
-    assert columns == {
-        "docs:a": ("2026-11-01", None),
-        "docs:b": ("2026-11-02", None),
-        "docs:c": ("2026-11-03", "de"),
-        "docs:d": ("2026-11-02", None),
-        "docs:e": ("2026-11-03", None),
-    }
-    deltas.again()
-    deltas.put(4, {"a": sentence(99)}, when=1, lang=["fr"])  # as old as what is kept: later file
-    deltas.put(5, {"d": sentence(99)}, when=1, lang=["fr"])  # older
-    deltas.build()
-    assert deltas.texts() == {**NOW, "a": "w99"}
-
-
-def test_a_type_that_a_kept_value_cannot_have_is_refused(deltas):
-    deltas.notes.source(columns=["updated", "grade"])
-    deltas.put(1, {"a": sentence(1)}, grade=["good"])
-    deltas.put(2, {"b": sentence(2)}, grade=["1"])
-    deltas.build()
-    deltas.drop(1)
-    deltas.notes.source(columns=["updated", {"name": "grade", "type": "int32"}])
-    with pytest.raises(Exception, match="'good' of the published record 'a' cannot be read as"):
-        deltas.build()
-
-
-def test_another_vector_type_rewrites_kept_rows_too(deltas):
-    first_three_days(deltas)
-    deltas.build()
-    deltas.drop(1, 2)
-    deltas.notes.changes["publish"] = {"vector_type": "float32"}
-    counts = deltas.build().manifest.counts
-    assert (counts.embedded, counts.rows) == (0, 5)
-    assert deltas.texts() == NOW
-    deltas.again()
-
-
-def test_vectors_are_computed_anew_from_kept_texts(deltas):
-    first_three_days(deltas)
-    deltas.build()
-    deltas.drop(1, 2)
-    deltas.notes.changes["embedder"] = {**deltas.notes.data["embedder"], "precision": "bf16"}
-    counts = deltas.build().manifest.counts
-    assert (counts.embedded, counts.changed, counts.rows) == (5, 5, 5)
-    assert deltas.texts() == NOW
-
-
-def test_chunks_of_kept_documents_keep_their_ids(deltas):
-    deltas.notes.changes["chunk"] = {"max_tokens": 8, "overlap": 2}
-    long = sentence(*range(20))
-    deltas.put(1, {"a": long, "b": long})
-    deltas.put(2, {"b": sentence(50, 51)})
-    deltas.build()
-    before = deltas.rows()
-    assert sum(key.startswith("docs:a#") for key in before) > 2
-    deltas.drop(1)
-    counts = deltas.build().manifest.counts
-    assert deltas.rows() == before
-    assert (counts.records, counts.items, counts.unchanged) == (2, len(before), len(before))
-    deltas.again()
-    deltas.notes.changes["chunk"] = {"max_tokens": 16}  # what has no file stays as it was cut
-    deltas.put(3, {"c": long})
-    deltas.build()
-    after = deltas.rows()
-    assert {k: v["text"] for k, v in after.items() if v["key"] == "a"} == {
-        k: v["text"] for k, v in before.items() if v["key"] == "a"
-    }
-    assert sum(key.startswith("docs:c#") for key in after) == 2
-
-
-def test_marks_of_duplicates_look_at_kept_rows(deltas):
-    deltas.put(1, {"a": sentence(1)})
-    deltas.put(2, {"b": sentence(2)})
-    deltas.build()
-    deltas.drop(1)
-    deltas.put(3, {"z": sentence(1)})
-    deltas.build()
-    assert {k: row["duplicate_of"] for k, row in deltas.rows().items()} == {
-        "docs:a": None,
-        "docs:b": None,
-        "docs:z": "docs:a",  # the earlier one is kept: its time is a column of the table
-    }
-
-
 def test_from_snapshot_to_append_rows_of_gone_files_stay_from_then_on(deltas):
     deltas.notes.source(mode="snapshot", max_shrink=1)
     first_three_days(deltas)
@@ -419,57 +240,6 @@ def test_superseded_records_that_go_are_no_loss(deltas):
     assert (source.records, source.repeated) == (20, 0)
 
 
-def test_min_rows_and_the_reject_share_count_kept_records(deltas):
-    deltas.notes.changes["expectations"] = {"min_rows": 5, "max_reject_share": 0.2}
-    first_three_days(deltas)
-    deltas.build()
-    deltas.drop(1, 2, 3)
-    deltas.put(4, {"f": " ", "g": sentence(7)})
-    outcome = deltas.build()
-    [share] = [a for a in outcome.manifest.audits if a.name == "max_reject_share:docs"]
-    assert share.value == pytest.approx(1 / 7)
-    assert deltas.texts() == {**NOW, "g": "w7"}
-
-
-def test_a_refused_build_counts_what_is_kept(deltas):
-    first_three_days(deltas)
-    deltas.build()
-    deltas.drop(1, 2)
-    deltas.put(4, {f"x{i}": " " for i in range(9)})
-    outcome = deltas.notes.build()
-    counts = outcome.manifest.counts
-    assert outcome.manifest.refused_by == ("max_reject_share:docs",)
-    assert (counts.records, counts.records_used, counts.problems()) == (14, 5, [])
-
-
-def test_kept_texts_are_read_once_over_many_releases(deltas, monkeypatch):
-    first_three_days(deltas)
-    deltas.build()
-    deltas.drop(1, 2)
-    deltas.put(4, {"f": sentence(6)})
-    deltas.build()
-    import tasks.ingest.kept
-
-    def read_again(*_: object) -> None:
-        raise AssertionError("a kept text was read again")
-
-    monkeypatch.setattr(tasks.ingest.kept, "_write", read_again)
-    for number in (5, 6):
-        deltas.put(number, {f"g{number}": sentence(number)})
-        deltas.build()
-    assert deltas.texts() == {**NOW, "f": "w6", "g5": "w5", "g6": "w6"}
-
-
-def test_without_the_workdir_the_table_is_enough(deltas):
-    first_three_days(deltas)
-    deltas.build()
-    deltas.drop(1, 2)
-    deltas.build()
-    shutil.rmtree(deltas.notes.folder / "work")
-    deltas.again()
-    assert deltas.texts() == NOW
-
-
 def test_two_append_sources_do_not_share_keys(deltas):
     timed = {**APPEND, "columns": [{"name": "updated", "type": "timestamp"}]}
     deltas.notes.changes["sources"] = [timed, {**timed, "name": "more", "path": "other.jsonl"}]
@@ -489,3 +259,80 @@ def test_two_append_sources_do_not_share_keys(deltas):
         "more:z": "w7",
     }
     deltas.again()
+
+
+TIMES = {
+    "ISO in csv, as strings": ("csv", ["2026-11-02T08:00:00+02:00", "2026-11-01"], "updated"),
+    "seconds in jsonl": ("jsonl", [1_793_600_000, 1_793_500_000], "updated"),
+    "strings cast to timestamps": (
+        *("csv", ["2026-11-02", "2026-11-01"]),
+        {"name": "updated", "as": "at", "type": "timestamp"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("ending", "times", "column"), TIMES.values(), ids=TIMES)
+def test_times_in_any_form_outlive_their_file(deltas, ending, times, column):
+    deltas.notes.source(path=f"deltas/*.{ending}", columns=[column])
+    deltas.folder.mkdir()
+
+    def write(name: str, body: str, time: object) -> None:
+        if ending == "csv":
+            text = f"id,body,updated\nk,{body},{time}\n{name},w7,{time}\n"
+        else:
+            lines = [
+                {"id": key, "body": b, "updated": time} for key, b in (("k", body), (name, "w7"))
+            ]
+            text = "".join(json.dumps(line) + "\n" for line in lines)
+        (deltas.folder / f"{name}.{ending}").write_text(text)
+
+    late, early = times
+    write("a", "w1", late)
+    deltas.build()
+    (deltas.folder / f"a.{ending}").unlink()
+    write("b", "w2", early)
+    deltas.build()
+    assert deltas.texts() == {"k": "w1", "a": "w7", "b": "w7"}
+    write("c", "w3", late)
+    deltas.build()
+    assert deltas.texts()["k"] == "w3"  # as late, in a later file
+
+
+def test_documents_in_a_folder(deltas):
+    """The relative path is the key: a document's file is its own, and nobody else's."""
+    folder = deltas.notes.folder / "cafe\u0301"
+    folder.mkdir()
+    deltas.notes.changes["expectations"] = LAX
+    source = {"name": "docs", "kind": "text", "path": f"{folder.name}/*.txt", "mode": "append"}
+    deltas.notes.changes["sources"] = [source]
+    for name in ("a", "b", "e\u0301", "c"):
+        (folder / f"{name}.txt").write_text(sentence(1, len(name)))
+    deltas.build()
+    for name in ("a", "e\u0301"):
+        (folder / f"{name}.txt").unlink()
+    (folder / "b.txt").write_text(sentence(9))
+    (folder / "c.txt").write_text("")
+    deltas.build()
+    assert deltas.texts() == {"a.txt": "w1 w1", "b.txt": "w9", "\u00e9.txt": "w1 w2"}
+    deltas.again()
+
+
+def test_one_file_whose_lines_go(deltas):
+    deltas.notes.source(path="notes.jsonl", time=None, columns=[])
+    deltas.notes.changes["sources"][0] |= {"key": "key", "text": "text"}
+    deltas.notes.write({"a": sentence(1), "b": sentence(2)})
+    deltas.build()
+    deltas.notes.write({"b": sentence(3)})
+    deltas.build()
+    assert deltas.texts() == {"a": "w1", "b": "w3"}
+
+
+def test_a_dry_run_plans_with_kept_rows_and_writes_nothing(deltas):
+    first_three_days(deltas)
+    deltas.build()
+    deltas.drop(1, 2)
+    deltas.put(4, {"a": sentence(41), "f": sentence(6)})
+    before = deltas.notes.files()
+    counts = deltas.build(dry_run=True).manifest.counts
+    assert (counts.new, counts.changed, counts.unchanged, counts.removed) == (1, 1, 4, 0)
+    assert deltas.notes.files() == before

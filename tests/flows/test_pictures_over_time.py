@@ -100,6 +100,15 @@ def test_pictures_stay_with_vector_and_thumbnail(pictures):
     assert pictures.build().manifest.published is False
 
 
+def test_the_kept_one_of_two_copies_stays_when_its_file_goes(pictures):
+    (pictures.folder / "files" / "zz.png").write_bytes(made_image("red"))
+    pictures.build()
+    assert pictures.rows()["files:zz.png"]["duplicate_of"] == "files:red.png"
+    pictures.drop("files/red.png")
+    outcome = pictures.build()
+    assert (outcome.manifest.published, outcome.manifest.counts.unchanged) == (False, 8)
+
+
 def test_another_vector_type_takes_them_along(pictures):
     pictures.build()
     before = pictures.rows()

@@ -85,9 +85,9 @@ def append_sources(
     listed = {listing.name: listing for listing in listings}
     before = {old["name"]: old for old in manifest.resolved_spec.get("sources", ())}
     sources = tuple(
-        _append_source(source, before[source.name], listed[source.name], manifest)
+        _append_source(source, before.get(source.name), listed[source.name], manifest)
         for source in spec.sources
-        if source.mode == "append" and source.name in before
+        if source.mode == "append"
     )
     if not sources:
         return None
@@ -95,16 +95,19 @@ def append_sources(
 
 
 def _append_source(
-    source: SourceSpec, old: dict[str, Any], listing: SourceListing, manifest: Manifest
+    source: SourceSpec, old: dict[str, Any] | None, listing: SourceListing, manifest: Manifest
 ) -> AppendSource:
+    """`old` is the source in the release's own spec, None where that does not tell of it."""
     was: dict[str, list[str]] = {}
-    for column in old.get("columns", ()):
+    for column in (old or {}).get("columns", ()):
         was.setdefault(column["name"], []).append(column.get("as") or column["name"])
     held = {target for targets in was.values() for target in targets}
 
     def name_before(name: str, target: str) -> str | None:
         """The same column of the files first; else what the table has under that name."""
         same = was.get(name, [])
+        if old is None:
+            return target
         return target if target in same or (not same and target in held) else next(iter(same), None)
 
     types = dict(listing.parts[0].columns)

@@ -81,6 +81,8 @@ def _attempt(job: Job, embedded: int) -> Outcome | int:
             *(job.spec, standing.embedder, standing.columns, job.store, job.runner, job.workers),
             retried=job.overrides.retried,
             waive=waive_records(job, standing),
+            table=job.table,
+            release=standing.release,
         )
     except SourceError as error:
         if standing.release is None:

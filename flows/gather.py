@@ -1,6 +1,7 @@
 """From sources to the state that a build judges: survey → ingest → validate → chunk → dedupe.
 
-Nothing here knows the published table; the same files under the same settings give the same state.
+The same files under the same settings give the same state. Only a source of `mode: append` looks at
+the release that stands, for the records that it keeps of files that are gone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from schemas.manifest import AuditResult, SourceRecord
 from schemas.refs import EmbedderRef, ItemsPart, RecordsPart, RejectsRef, SourceListing
 from schemas.spec import SpaceSpec
 from tasks.store.workdir import Store
+from tasks.table.dataset import TableRef
+from tasks.table.releases import Release
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,15 @@ class State:
     rejects: tuple[RejectsRef, ...]
     verdicts: tuple[AuditResult, ...]
     duplicates: str  # path of the marks; "" when the state was refused before
+    kept: tuple[ItemsPart, ...]  # published rows without a file; among `items`, if there are any
+    repeated: dict[str, int]  # records that gave way to another of their key, by source
+    roots: dict[str, tuple[str, ...]]  # of the relative paths, by source
 
     @property
     def records(self) -> int:
-        """Records met, used or not."""
-        return sum(part.records + part.rejects.records for part in self.parts)
+        """Records met, used or not, and those kept of the release."""
+        met = sum(part.records + part.rejects.records for part in self.parts)
+        return met + sum(part.records for part in self.kept)
 
     @property
     def records_used(self) -> int:
@@ -56,10 +63,12 @@ class State:
                 files=listing.files,
                 records=sum(
                     part.records + part.rejects.records
-                    for part in self.parts
+                    for part in (*self.parts, *self.kept)
                     if part.source == listing.name
                 ),
                 fingerprint=listing.fingerprint,
+                repeated=self.repeated.get(listing.name, 0),
+                roots=self.roots[listing.name],
             )
             for listing in self.listings
         )
@@ -78,18 +87,22 @@ def gather(
     store: Store,
     runner: Runner,
     workers: int,
+    table: TableRef,
+    release: Release | None,
     retried: frozenset[str] = frozenset(),
     waive: Waive | None = None,
 ) -> State:
     """Read, validate, chunk and compare everything; `known` are the published user columns.
 
-    Records that were rejected for a reason in `retried` are read again. A state that a validation
-    refuses has no items: see its verdicts, which `waive` may change before that is decided. Raises
-    `SourceError` for a source that cannot be listed or is empty.
+    `release` is the one of `table` that stands, None where there is none. Records that were
+    rejected for a reason in `retried` are read again. A state that a validation refuses has no
+    items: see its verdicts, which `waive` may change before that is decided. Raises `SourceError`
+    for a source that cannot be listed or is empty.
     """
     from tasks.chunk.chunk_part import chunk_part
     from tasks.chunk.rule import chunk_rule
     from tasks.dedupe.exact import mark_exact
+    from tasks.ingest.published import append_sources, source_roots
     from tasks.ingest.read_part import read_part
     from tasks.ingest.repeats import find_repeats
     from tasks.ingest.retry_part import retry_part
@@ -107,7 +120,10 @@ def gather(
     else:
         parts = runner.map("ingest", read_part, [(part, store) for part in specs], workers=workers)
     _refuse_empty(spec, found.listings, parts)
-    repeats = runner.run("ingest", find_repeats, parts, store)
+    latest = [source.name for source in spec.sources if source.on_repeat == "latest"]
+    published = append_sources(table, release, spec, found.listings)
+    again = runner.run("ingest", find_repeats, parts, store, latest, published)
+    repeats = again.rejects
 
     rows = sum(part.records for part in parts)
     judged = runner.map(
@@ -117,7 +133,8 @@ def gather(
         rows=rows,
     )
     rejects = [*(part.rejects for part in parts), repeats, *judged]
-    verdicts = runner.run("validate", validate_state, parts, rejects, suite, spec, store)
+    kept = {part.source: part.records for part in again.kept}
+    verdicts = runner.run("validate", validate_state, parts, rejects, suite, spec, store, kept)
     if waive is not None:
         verdicts = waive(parts, rejects, verdicts)
     items: Sequence[ItemsPart] = ()
@@ -134,6 +151,7 @@ def gather(
             ],
             rows=rows,
         )
+        items = [*items, *again.kept]  # last: a content that a file still holds is read from there
         rejects += [part.rejects for part in items]
         duplicates = runner.run("dedupe", mark_exact, items, spec.dedupe, store)
     return State(
@@ -144,6 +162,14 @@ def gather(
         rejects=tuple(rejects),
         verdicts=tuple(verdicts),
         duplicates=duplicates,
+        kept=again.kept,
+        repeated=again.repeated,
+        roots={
+            listing.name: source_roots(
+                spec.source(listing.name), listing, release.manifest if release else None
+            )
+            for listing in found.listings
+        },
     )
 
 

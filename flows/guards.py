@@ -16,17 +16,21 @@ AGAIN_SHARE = 0.5
 
 
 def shrink_verdicts(spec: SpaceSpec, state: State, standing: Standing) -> list[AuditResult]:
-    """`max_shrink:<source>` for each source that the standing release knows."""
+    """`max_shrink:<source>` for each source that the standing release knows.
+
+    Records that gave way to another of the same key are no loss when they go.
+    """
     if standing.release is None:
         return []
-    before = {source.name: source.records for source in standing.release.manifest.sources}
+    before = {s.name: s.records - s.repeated for s in standing.release.manifest.sources}
     verdicts = []
     for source in state.sources:
         was = before.get(source.name, 0)
         if not was:
             continue
         limit = spec.source(source.name).max_shrink
-        lost = max(was - source.records, 0) / was
+        here = source.records - source.repeated
+        lost = max(was - here, 0) / was
         verdicts.append(
             AuditResult(
                 name=f"max_shrink:{source.name}",
@@ -35,7 +39,7 @@ def shrink_verdicts(spec: SpaceSpec, state: State, standing: Standing) -> list[A
                 passed=lost <= limit,
                 severity="refuse",
                 detail=(
-                    f"source {source.name!r} has {source.records:,} records, {was:,} in "
+                    f"source {source.name!r} has {here:,} records, {was:,} in "
                     f"{standing.release.name}: it lost {lost:.1%}, at most {limit:.1%} may go; "
                     "see whether the source is whole, or raise its max_shrink"
                 ),

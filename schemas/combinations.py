@@ -21,6 +21,9 @@ Found = Iterator[tuple[KeyPath, Mistake]]
 ONE_KIND = {"sentence-transformers": "text", "timm": "image"}
 """The embedders that embed one kind alone; open-clip embeds both."""
 
+WHOLE_TIMES = ("timestamp", "string", "int64", "float64")
+"""The types that hold the times of an append source as exactly as they were read."""
+
 _FOR_LANCE = re.compile("[.`]")
 """Lance takes a dot for a path and a backtick for a quote; a table with such a column is lost."""
 
@@ -182,6 +185,23 @@ def _repeated_text(i: int, source: SourceSpec) -> Found:
             yield _found(("sources", i, "text", j), name, "each column once", "remove it")
 
 
+def append_times(spec: SpaceSpec) -> Found:
+    """The times of an append source are carried: a published record outlives its file."""
+    for i, source in enumerate(spec.sources or ()):
+        if source.mode != "append" or not source.time:
+            continue
+        carried = [(j, c) for j, c in enumerate(source.columns) if c.name == source.time]
+        if not carried:
+            expected = "a column that the table carries too: mode append keeps rows without a file"
+            step = f"add it: columns: [{source.time}], perhaps under another name with as:"
+            yield _found(("sources", i, "time"), source.time, expected, step)
+        elif all(c.type not in (None, *WHOLE_TIMES) for _, c in carried):
+            j, column = carried[0]
+            expected = f"{', '.join(WHOLE_TIMES)} or none: any other type loses part of the time"
+            path: KeyPath = ("sources", i, "columns", j, "type")
+            yield _found(path, column.type, expected, "write type: timestamp, or leave it out")
+
+
 def chunks(spec: SpaceSpec) -> Found:
     """Neighbouring chunks share less than a whole chunk."""
     if spec.chunk is not None and spec.chunk.overlap >= spec.chunk.max_tokens:
@@ -276,6 +296,7 @@ def is_variable(value: object) -> bool:
 CHECKS: tuple[Callable[[SpaceSpec], Found], ...] = (
     source_names,
     columns,
+    append_times,
     chunks,
     embedded_kinds,
     kept_copies,

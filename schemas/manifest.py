@@ -118,12 +118,18 @@ class Timings(Part):
 
 
 class SourceRecord(Part):
-    """What a source held: `fingerprint` digests the listing and the ingest settings."""
+    """What a source held: `fingerprint` digests the listing and the ingest settings.
+
+    `repeated` of its records gave way to another of the same key. `roots` are the folders that its
+    rows' relative paths start in: today's, and of an append source those of its past.
+    """
 
     name: str
     files: int
     records: int
     fingerprint: str
+    repeated: int = 0
+    roots: tuple[str, ...] = ()
 
 
 class Manifest(Part):

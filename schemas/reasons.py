@@ -20,6 +20,7 @@ class Reason(StrEnum):
     MISSING_KEY = "missing-key"
     BAD_KEY = "bad-key"
     REPEATED_KEY = "repeated-key"
+    SUPERSEDED = "superseded"
     MISSING_COLUMN = "missing-column"
     BAD_VALUE = "bad-value"
     MALFORMED_LINE = "malformed-line"
@@ -44,6 +45,7 @@ MEANING: dict[Reason, str] = {
     Reason.MISSING_KEY: "the record's key is null or blank",
     Reason.BAD_KEY: "the key is neither a string nor an integer",
     Reason.REPEATED_KEY: "an earlier record of the source has the same key",
+    Reason.SUPERSEDED: "a later record of the source has the same key",
     Reason.MISSING_COLUMN: "the file has no column of that name",
     Reason.BAD_VALUE: "a value cannot be read as its column's type",
     Reason.MALFORMED_LINE: "the line cannot be parsed",
@@ -58,6 +60,9 @@ MEANING: dict[Reason, str] = {
     Reason.SOURCE_CHANGED: "the source changed between reading and embedding",
     Reason.EMBED_FAILED: "the embedder could not embed it",
 }
+
+OUTSIDE_SHARE = ("superseded", "forgotten")
+"""Reasons that are nobody's mistake: they do not count against `max_reject_share`."""
 
 
 RETRIABLE: frozenset[str] = frozenset(

@@ -104,15 +104,16 @@ class SourceSpec(Model):
     )
     mode: Literal["snapshot", "append"] = Field(
         "snapshot",
-        description="snapshot: what is gone leaves the table. append: files add and update.",
+        description="snapshot: what is gone leaves the table. append: files add and update, and "
+        "what is gone from them stays.",
     )
     on_repeat: Literal["reject", "latest"] = Field(
-        "reject", description="A key seen twice: reject the later, or keep the latest by `time`."
+        "reject", description="A key seen twice: the first stays (reject), or the latest by `time`."
     )
     time: str | None = Field(
         None,
         min_length=1,
-        description="Column with the record's time; `dedupe.keep: earliest` reads it.",
+        description="Column with the record's time; `on_repeat: latest` and `dedupe.keep` read it.",
     )
     max_shrink: float = Field(
         0.2,

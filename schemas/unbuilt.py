@@ -66,20 +66,6 @@ UNBUILT = (
         "write for example storage_options: {aws_region: AWS_REGION}",
     ),
     Unbuilt(
-        "sources[].mode",
-        _words("append"),
-        "mode append",
-        "snapshot",
-        "leave it out: each build reads the source's whole state",
-    ),
-    Unbuilt(
-        "sources[].on_repeat",
-        _words("latest"),
-        "keeping the latest record of a repeated key",
-        "reject",
-        "leave it out: the first record in (file, row) order stays",
-    ),
-    Unbuilt(
         "embedder.precision",
         _words("fp16"),
         "precision fp16",

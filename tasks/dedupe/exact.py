@@ -24,6 +24,10 @@ ORDER = {
 }
 """Criterion → what is sorted, and whether the greatest comes first; rows without one are last."""
 
+EQUAL = frozenset({"longest", "shortest"})
+"""Criteria that exact copies cannot differ in. Their sizes may: a picture that is kept of a release
+has none, and shall not lose its place for that."""
+
 
 def mark_exact(items: Sequence[ItemsPart], spec: DedupeSpec, store: Store) -> str:
     """Mark every copy but the kept one; return the path of the verdicts.
@@ -46,8 +50,9 @@ def mark_exact(items: Sequence[ItemsPart], spec: DedupeSpec, store: Store) -> st
 def exact_duplicates(items: pl.DataFrame, spec: DedupeSpec) -> pl.DataFrame:
     """The marked rows among `items` (columns id, source, kind, content_hash, size, time)."""
     group = ["content_hash", "kind"] + (["source"] if spec.within == "source" else [])
-    by = [ORDER[name][0] for name in spec.keep] + [pl.col("id")]
-    descending = [ORDER[name][1] for name in spec.keep] + [False]
+    criteria = [name for name in spec.keep if name not in EQUAL]
+    by = [ORDER[name][0] for name in criteria] + [pl.col("id")]
+    descending = [ORDER[name][1] for name in criteria] + [False]
     return (
         items.filter(pl.len().over(group) > 1)
         .sort(by, descending=descending, nulls_last=True)

@@ -22,7 +22,7 @@ import pyarrow as pa
 from schemas.identity import digest_bytes
 from schemas.reasons import Reason
 from tasks.embedders.protocol import Embedder
-from tasks.store.image_bytes import read_images
+from tasks.store.image_bytes import KEPT, read_images
 from tasks.store.pictures import PictureError, open_picture
 
 DECODE_THREADS = min(8, max(2, os.cpu_count() or 2))
@@ -67,14 +67,15 @@ def _batches(
     storage_options: dict[str, Any],
     pool: ThreadPoolExecutor,
 ) -> Generator[PictureBatch, None, None]:
-    uris = places.column("uri").to_pylist()
-    contents = read_images(uris, places.column("locator").to_pylist(), storage_options)
-    planned = zip(places.column("content_hash").to_pylist(), uris, contents, strict=True)
+    uris, locators = (places.column(name).to_pylist() for name in ("uri", "locator"))
+    contents = read_images(uris, locators, storage_options)
+    hashes = places.column("content_hash").to_pylist()
+    planned = zip(hashes, uris, locators, contents, strict=True)
     for start in range(0, len(rows), embedder.image_batch):
         batch = rows[start : start + embedder.image_batch]
         futures = [
-            pool.submit(_prepare, content, expected, uri, embedder)
-            for expected, uri, content in islice(planned, len(batch))
+            pool.submit(_prepare, content, expected, uri, locator == KEPT, embedder)
+            for expected, uri, locator, content in islice(planned, len(batch))
         ]
         yield _gathered(batch, futures)
 
@@ -95,8 +96,19 @@ def _gathered(rows: np.ndarray, futures: list[Future]) -> PictureBatch:
     )
 
 
-def _prepare(content: bytes, expected: bytes, uri: str, embedder: Embedder) -> np.ndarray | Failure:
-    """The picture's pixels as the model takes them, or why there are none."""
+def _prepare(
+    content: bytes, expected: bytes, uri: str, kept: bool, embedder: Embedder
+) -> np.ndarray | Failure:
+    """The picture's pixels as the model takes them, or why there are none.
+
+    `kept`: the picture is one of the published rows that stay without their file.
+    """
+    if digest_bytes(content) != expected and kept:
+        return Reason.SOURCE_CHANGED, (
+            f"the row was kept of a release, and its picture stands no more in {uri}; its vector "
+            f"cannot be computed anew: put the file back, or build with the precision and engine "
+            f"that the release has"
+        )
     if digest_bytes(content) != expected:
         return Reason.SOURCE_CHANGED, (
             f"{uri} now gives {len(content)} bytes with another hash than when it was read; "

@@ -146,6 +146,8 @@ uri: ./lancedb            # where the table lies: a LanceDB folder
 sources:                  # where records come from: files, folders, globs, object-store URIs
 {sources}
     # max_shrink: 0.2     # refuse when the source lost more than this share of its records
+    # mode: snapshot      # what is gone leaves the table; append: files add and update
+    # on_repeat: reject   # a key seen twice: the first stays; latest: the greatest `time` does
 """
 
 CHUNK = """
@@ -196,6 +198,6 @@ publish:
 # compute: {max_workers: null}   # threads that read and decode; null = one per core
 
 # Not built yet in this version, and refused when written: storage options from a Prefect block,
-# near and semantic duplicates, cluster, the gates canary, verify, drift and recall,
-# mode: append, on_repeat: latest, other engines than torch, other compute engines than local.
+# near and semantic duplicates, cluster, the gates canary, verify, drift and recall, other engines
+# than torch, other compute engines than local.
 """

@@ -3,6 +3,7 @@
     uri + locator  →  None            the whole file
                       bytes:512+1024  a member of a tar: offset and length
                       row:7:image     a cell of a parquet file: row from 0, column
+                      kept:           a published image whose place in the file is known no more
 
 Ingest writes the locators, embed follows them. Consecutive places in one container share one open
 handle, and rows of a parquet file that ascend are streamed, not sought.
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from schemas.formats import PICTURES, format_of
 from tasks.store.opening import open_uri
 from tasks.store.pictures import MAX_FILE_BYTES
 
@@ -26,6 +28,9 @@ ROWS_AT_ONCE = 16
 
 READ_BUFFER = 1 << 20
 """Bytes of a column chunk held while its pages are read; pyarrow would take the whole chunk."""
+
+KEPT = "kept:"
+"""The locator of an image that is kept of a release: a file of its own may still be there."""
 
 GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
@@ -96,7 +101,9 @@ class _Containers:
         self._open: tuple[str, str, _Container] | None = None
 
     def read(self, uri: str, locator: str | None) -> bytes:
-        if locator is None:
+        if locator == KEPT and format_of(uri) not in PICTURES:
+            return b""  # one of many in a container
+        if locator in (None, KEPT):
             with open_uri(uri, self._options) as handle:
                 return handle.read(MAX_FILE_BYTES)
         scheme, _, place = locator.partition(":")

@@ -125,6 +125,20 @@ class RejectsWriter:
         if len(self._held) >= REJECTS_HELD:
             self._flush()
 
+    def add_table(self, rejects: pa.Table) -> None:
+        """Add many at once: a column for each field of `REJECTS` that no default gives, or null."""
+        self._flush()
+        size, defaults = rejects.num_rows, {"level": "record", **self._defaults}
+        columns = []
+        for field in REJECTS:
+            if field.name in rejects.column_names:
+                columns.append(rejects.column(field.name).cast(field.type))
+            else:
+                value = pa.scalar(defaults.get(field.name), field.type)
+                columns.append(pa.repeat(value, size))
+        self._counts[str(defaults["level"])] += size
+        self._writer.write_table(pa.table(columns, schema=REJECTS))
+
     def _flush(self) -> None:
         if self._held:
             self._writer.write_table(pa.Table.from_pylist(self._held, REJECTS))

@@ -6,8 +6,8 @@ Verdicts are kept by what they depend on, so a build that finds nothing new judg
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -37,16 +37,20 @@ def validate_state(
     suite: Suite,
     spec: SpaceSpec,
     store: Store,
+    kept: Mapping[str, int] | None = None,
 ) -> list[AuditResult]:
     """A verdict for each table expectation and for the reject share of each source.
 
-    `rejects` are those of all stages so far; a row that they name is not usable.
+    `rejects` are those of all stages so far; a row that they name is not usable. `kept` counts the
+    published records of each source that stay without a file: they count as usable ones, and no
+    expectation looks at their columns again.
     """
-    name = _name(parts, rejects, suite, spec)
+    kept = dict(kept or {})
+    name = _name(parts, rejects, suite, spec, kept)
     if (path := store.find("verdicts", name, ".json")) is not None:
         found = json.loads(path.read_text("utf-8"))
         return [AuditResult.model_validate(each) for each in found]
-    state = _State(tuple(parts), rows_taken_out(rejects))
+    state = _State(tuple(parts), rows_taken_out(rejects), kept)
     verdicts = [
         *(_judge(expectation, state, suite.origin, spec) for expectation in suite.table),
         *_reject_shares(state, count_rejects(rejects), spec),
@@ -57,7 +61,11 @@ def validate_state(
 
 
 def _name(
-    parts: Sequence[RecordsPart], rejects: Sequence[RejectsRef], suite: Suite, spec: SpaceSpec
+    parts: Sequence[RecordsPart],
+    rejects: Sequence[RejectsRef],
+    suite: Suite,
+    spec: SpaceSpec,
+    kept: dict[str, int],
 ) -> str:
     """What the verdicts depend on; the names of rejects files say what they hold."""
     sources = [[s.name, s.kind, visible_columns(s)] for s in spec.sources]
@@ -65,6 +73,7 @@ def _name(
         [
             *("verdict", VERDICT_VERSION, suite.digest, spec.expectations.max_reject_share),
             *(sources, [p.digest for p in parts], sorted(Path(r.path).stem for r in rejects)),
+            kept,
         ]
     )
 
@@ -75,10 +84,12 @@ class _State:
 
     parts: tuple[RecordsPart, ...]
     gone: dict[str, pa.Array]
+    kept: dict[str, int] = field(default_factory=dict)
 
     def usable(self, source: str) -> int:
-        """Records of the source that are not taken out."""
-        return sum(self.read(p, ["row"]).num_rows for p in self.parts if p.source == source)
+        """Records of the source that are not taken out, and those kept without a file."""
+        read = sum(self.read(p, ["row"]).num_rows for p in self.parts if p.source == source)
+        return read + self.kept.get(source, 0)
 
     def read(self, part: RecordsPart, columns: Sequence[str]) -> pa.Table:
         """Some columns of a part's usable records."""

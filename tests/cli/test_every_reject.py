@@ -55,6 +55,7 @@ EXPECTED = {
     ),
     "missing-key": ("table", None, 3, "table.csv", "blank"),
     "repeated-key": ("table", "1", None, "table.csv", "first in"),
+    "superseded": ("dated", "1", None, "dated.csv", "is later"),
     "malformed-line": ("table", None, 5, "table.csv", "4 fields; expected 3"),
     "bad-value": ("table", "3", 6, "table.csv", "'soon' cannot be read as int32"),
     "bad-key": ("lines", None, 1, "lines/a.jsonl", "1.5 is float"),
@@ -78,6 +79,7 @@ def write_sources(folder: Path) -> None:
     for name, data in DOCUMENTS.items():
         (folder / "documents" / name).write_bytes(data)
     (folder / "table.csv").write_text(TABLE)
+    (folder / "dated.csv").write_text("id,body\n1,a red line\n1,a blue line\n")
     (folder / "lines" / "a.jsonl").write_text(LINES)
     (folder / "lines" / "other.jsonl").write_text('{"id": 9, "title": "x"}\n')
     (folder / "lines" / "cut.jsonl.gz").write_bytes(b"\x1f\x8b\x08")
@@ -113,6 +115,7 @@ def write_spec(folder: Path) -> Path:
             | {"columns": [{"name": "year", "type": "int32"}]},
             {**table, "name": "lines", "path": "lines"},
             {"name": "photos", "kind": "image", "path": "photos"},
+            {**table, "name": "dated", "path": "dated.csv", "on_repeat": "latest"},
             {"name": "tar", "kind": "image", "path": "photos.tar"},
         ],
         "embedder": {"kind": "open-clip", "model": str(SCENE_CLIP)},
@@ -148,7 +151,7 @@ def space(tmp_path_factory, vecmill) -> Path:
     counts = json.loads(done.out)["counts"]
     assert counts["records"] == counts["records_used"] + counts["records_rejected"]
     assert counts["items"] == counts["rows"] + counts["items_rejected"]
-    assert (counts["records_rejected"], counts["items_rejected"]) == (21, 2)
+    assert (counts["records_rejected"], counts["items_rejected"]) == (22, 2)
     return spec
 
 
@@ -182,4 +185,4 @@ def test_people_read_the_same(space, vecmill):
     assert "malformed-line  1 record, stage ingest: the line cannot be parsed\n" in out
     assert f"in {space.parent / 'table.csv'}:5\n" in out
     assert "embed-failed  1 item, stage embed: the embedder could not embed it\n" in out
-    assert out.count("\n        in ") == 23
+    assert out.count("\n        in ") == 24

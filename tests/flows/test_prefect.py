@@ -360,6 +360,16 @@ class TestTurns:
         assert said == []
 
 
+def test_the_flow_keeps_what_the_files_of_an_append_source_hold_no_more(notes, texts, server):
+    notes.source(mode="append", on_repeat="latest")
+    run_flow(str(notes.spec_file()))
+    notes.write({"fresh": sentence(300)})
+    state = run_flow(str(notes.spec_file()))
+    assert state.is_completed(), state.message
+    assert state.result().manifest.counts.embedded == 1
+    assert {key.partition(":")[2] for key in notes.content()} == {*texts, "fresh"}
+
+
 def test_nothing_is_kept_or_hashed_by_prefect():
     """No task has a cache policy or persists a result: the files are the record."""
     from prefect.cache_policies import NO_CACHE

@@ -76,12 +76,14 @@ def ingest(tmp_path: Path, spec_of: Callable[..., SpaceSpec]) -> Callable[..., I
     """Survey and read a source; rows number all records met, each once."""
 
     def run(path: Any = None, known: pa.Schema | None = None, **fields: Any) -> Ingested:
-        found = survey(spec_of(path, **fields), known)
+        spec = spec_of(path, **fields)
+        found = survey(spec, known)
         store = Store(str(tmp_path / ".work"))
         parts = [read_part(part, store) for listing in found.listings for part in listing.parts]
         for part in parts:
             assert_every_record_counted(part)
-        return Ingested(found, parts, find_repeats(parts, store))
+        latest = [s.name for s in spec.sources if s.on_repeat == "latest"]
+        return Ingested(found, parts, find_repeats(parts, store, latest).rejects)
 
     return run
 

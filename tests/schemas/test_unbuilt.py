@@ -31,13 +31,6 @@ def spec_with(path: str, value: Any) -> dict[str, Any]:
 
 
 REFUSED = [
-    (
-        "source.mode",
-        "append",
-        "sources[0].mode",
-        "expected snapshot (mode append is not built yet)",
-    ),
-    ("source.on_repeat", "latest", "sources[0].on_repeat", "expected reject (keeping the latest"),
     ("dedupe.near", {"threshold": 0.7}, "dedupe.near", "expected null (the search for near-dup"),
     ("dedupe.near", {}, "dedupe.near", "expected null"),
     ("dedupe.semantic", {"threshold": 0.95}, "dedupe.semantic", "expected null (the search for s"),
@@ -79,8 +72,6 @@ def test_an_unbuilt_option_is_refused_by_name(
 
 
 OFF = [
-    ("source.mode", "snapshot"),
-    ("source.on_repeat", "reject"),
     ("dedupe.near", None),
     ("dedupe.semantic", None),
     ("cluster", None),

@@ -69,7 +69,7 @@ def content(space) -> list[dict]:
 def test_a_build_killed_again_and_again_ends_as_if_it_never_was(notes, texts):
     notes.write({**texts, "blank": " "})
     spec = notes.spec_file()
-    killed(spec, "tasks.ingest.read_part._read")
+    killed(spec, "tasks.ingest.read_part.judge")
     killed(spec, "tasks.embed.embed_shard._write_vectors", 2)
     killed(spec, "tasks.publish.rows._table_batch")
     killed(spec, "tasks.table.transaction._committed")

@@ -22,11 +22,21 @@ def this_person() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
+def refuse_blank(reason: str, command: str) -> None:
+    """Raise `UsageError` where a decision that others will ask about has no reason."""
+    if not reason.strip():
+        raise UsageError(
+            f"--reason {reason!r} of `{command}` says nothing; expected a few words for whoever "
+            "asks later why this was decided"
+        )
+
+
 def hold_space(spec: SpaceSpec, reason: str, who: str) -> tuple[Hold, bool]:
     """Hold the space; returns the hold in force, and whether it is this one.
 
     A space that is held already stays held by whom it was: nothing is written.
     """
+    refuse_blank(reason, "hold")
     ref = TableRef.of(spec)
     standing = current_hold(ref)
     if standing is not None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from flows.gather import Waive
+from flows.holds import refuse_blank
 from flows.job import Job
 from flows.outcome import Made
 from flows.standing import Standing
@@ -62,6 +63,7 @@ def accept_build(spec: SpaceSpec, build: str, reason: str, who: str) -> tuple[Wa
     Returns the waiver in force and whether it is this one: what is accepted already stays so, and
     nothing is written. Raises `UsageError` for a build that no waiver can help.
     """
+    refuse_blank(reason, "accept")
     ref = TableRef.of(spec)
     manifest = find_build(spec, build=build)
     _refuse_unwaivable(manifest)

@@ -8,6 +8,7 @@ import lance
 import pytest
 
 from made_words import sentence
+from schemas.errors import UsageError
 from tasks.table.index import indexed_columns
 from tasks.table.releases import list_releases
 
@@ -66,6 +67,17 @@ def test_an_overwrite_rebuilds_the_indexes(dated):
     dated.build()
     assert indexed_columns(prod(dated)) == {"text": "text_idx"}
     assert prod(dated).stats.index_stats("text_idx")["num_unindexed_rows"] == 0
+
+
+def test_another_vector_type_is_one_overwrite_that_rebuilds_the_indexes(notes):
+    notes.build()
+    notes.changes["publish"] = {"vector_type": "float32"}
+    counts = counted(notes.build())
+    assert (counts["unchanged"], counts["embedded"], counts["reused"]) == (30, 0, 30)
+    assert str(prod(notes).schema.field("vector").type.value_type) == "float"
+    assert indexed_columns(prod(notes)) == {"text": "text_idx"}
+    assert [r.number for r in list_releases(notes.ref)] == [1, 2]
+    assert notes.build().manifest.published is False
 
 
 def test_the_order_of_columns_is_no_change(dated, texts):
@@ -186,3 +198,28 @@ def test_documents_chunked_into_other_contents_need_yes(notes, texts):
     outcome = notes.build()
     assert outcome.manifest.refused_by == ("yes",)
     assert "30 of 30 published rows would be embedded again" in outcome.message
+
+
+def test_other_text_columns_of_most_records_need_yes(notes, texts):
+    notes.write(texts, title=dict.fromkeys(texts, "w399"))
+    notes.build()
+    notes.source(text=["title", "text"])
+    before = notes.tables()
+    dry = notes.build(dry_run=True)
+    assert (dry.exit_code, dry.manifest.refused_by) == (3, ("yes",))
+    assert notes.tables() == before
+    assert "30 of 30 published rows would be embedded again" in notes.build().message
+    counts = counted(notes.build(yes=True))
+    assert (counts["changed"], counts["embedded"]) == (30, 30)
+
+
+@pytest.mark.parametrize("option", [{"normalize": False}, {"dimensions": 16}, {"prompt": "w1 "}])
+def test_another_embedder_is_refused_before_anything_is_read(notes, option):
+    notes.build()
+    before = notes.tables()
+    model = {"kind": "sentence-transformers", "model": str(notes.model)}
+    notes.changes["embedder"] = {**model, **option}
+    (notes.folder / "notes.jsonl").unlink()
+    with pytest.raises(UsageError, match="another fingerprint is another embedding space"):
+        notes.build(yes=True)
+    assert notes.tables() == before

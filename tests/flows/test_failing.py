@@ -18,7 +18,7 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 
 PLACES = [
     # before the table is touched
-    "tasks.ingest.read_part._read",
+    "tasks.ingest.read_part.judge",
     "tasks.validate.rows.validate_part",
     "tasks.chunk.chunk_part.chunk_part",
     "tasks.dedupe.exact.exact_duplicates",

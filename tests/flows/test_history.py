@@ -148,3 +148,5 @@ def test_hold_and_release(notes, texts):
 def test_a_hold_wants_a_reason(notes):
     answer = notes.command("hold")
     assert (answer.code, "--reason" in answer.err) == (2, True)
+    answer = notes.command("hold", "--reason", " ")
+    assert (answer.code, "--reason ' ' of `hold` says nothing" in answer.err) == (2, True)

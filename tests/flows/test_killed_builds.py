@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import lance
+import pytest
 from debris import space_debris
 
 from made_words import sentence
@@ -72,10 +73,11 @@ def debris(space) -> list[str]:
     return space_debris(space.folder / "db", space.folder / "work")
 
 
+@pytest.mark.timeout(900)  # seven processes, each with its imports, on a busy machine
 def test_a_build_killed_again_and_again_ends_as_if_it_never_was(notes, texts):
     notes.write({**texts, "blank": " "})
     spec = notes.spec_file()
-    killed(spec, "tasks.ingest.read_part._read")
+    killed(spec, "tasks.ingest.read_part.judge")
     killed(spec, "tasks.embed.embed_shard._write_vectors", 2)
     killed(spec, "tasks.publish.rows._table_batch")
     killed(spec, "tasks.table.transaction._committed")

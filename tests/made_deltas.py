@@ -82,8 +82,11 @@ class Deltas:
 
     def rejected(self, outcome) -> list[tuple[str, str, str]]:
         """key, reason and file of each reject of a build."""
-        rows = read_rejects(self.notes.ref, outcome.manifest.build_id).to_dicts()
-        return sorted((r["key"], r["reason"], Path(r["uri"]).stem) for r in rows)
+        return sorted(
+            (r["key"], r["reason"], Path(r["uri"]).stem)
+            for batch in read_rejects(self.notes.ref, outcome.manifest.build_id)
+            for r in batch.to_pylist()
+        )
 
     def rows(self) -> dict[str, dict]:
         table = lance.dataset(self.notes.ref.path, version="prod").to_table()

@@ -97,7 +97,8 @@ def test_a_late_arrival_is_superseded_by_what_was_published(deltas):
     outcome = deltas.build()
     assert deltas.texts() == {**NOW, "f": "w6"}
     gone = deltas.path(2)
-    rejects = read_rejects(deltas.notes.ref, outcome.manifest.build_id).to_dicts()
+    batches = read_rejects(deltas.notes.ref, outcome.manifest.build_id)
+    rejects = [row for batch in batches for row in batch.to_pylist()]
     assert {
         (r["key"], r["reason"]): r["detail"] for r in rejects if r["uri"] == str(deltas.path(9))
     } == {

@@ -37,6 +37,7 @@ from tasks.publish.publish import publish
 from tasks.publish.stage import Candidate, discard, stage
 from tasks.table.companions import append_build, append_rejects, drop_rejects
 from tasks.table.releases import Release
+from tasks.table.tombstones import tombstone_files
 from tasks.table.transaction import ConflictError, is_committed
 
 ATTEMPTS = 20
@@ -77,7 +78,13 @@ def _attempt(job: Job, embedded: int) -> Outcome | int:
     made = Made(embedded=embedded)
     try:
         state = gather(
-            job.spec, standing.embedder, standing.columns, job.store, job.runner, job.workers
+            job.spec,
+            standing.embedder,
+            standing.columns,
+            job.store,
+            job.runner,
+            job.workers,
+            tombstone_files(job.table, job.store),
         )
     except SourceError as error:
         if standing.release is None:

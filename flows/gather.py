@@ -5,7 +5,7 @@ Nothing here knows the published table; the same files under the same settings g
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -72,8 +72,11 @@ def gather(
     store: Store,
     runner: Runner,
     workers: int,
+    tombstones: Mapping[str, str],
 ) -> State:
     """Read, validate, chunk and compare everything; `known` are the published user columns.
+
+    `tombstones` are the files of `tombstone_files`: what was forgotten is not read.
 
     A state that a validation refuses has no items: see its verdicts. Raises `SourceError` for a
     source that cannot be listed or is empty.
@@ -89,7 +92,7 @@ def gather(
     from tasks.validate.suite import load_suite
 
     suite = load_suite(spec, store)
-    found = runner.run("ingest", survey, spec, known)
+    found = runner.run("ingest", survey, spec, known, tombstones)
     specs = [part for listing in found.listings for part in listing.parts]
     parts = runner.map("ingest", read_part, [(part, store) for part in specs], workers=workers)
     _refuse_empty(spec, found.listings, parts)

@@ -33,6 +33,7 @@ class Reason(StrEnum):
     IMAGE_TOO_SMALL = "image-too-small"
     SOURCE_CHANGED = "source-changed"
     EMBED_FAILED = "embed-failed"
+    FORGOTTEN = "forgotten"
 
 
 MEANING: dict[Reason, str] = {
@@ -57,7 +58,11 @@ MEANING: dict[Reason, str] = {
     Reason.IMAGE_TOO_SMALL: "the picture's shorter side is below the minimum",
     Reason.SOURCE_CHANGED: "the source changed between reading and embedding",
     Reason.EMBED_FAILED: "the embedder could not embed it",
+    Reason.FORGOTTEN: "the record was forgotten on request, and the source still holds it",
 }
+
+OUTSIDE_SHARE = ("superseded", "forgotten")
+"""Reasons that are nobody's mistake: they do not count against `max_reject_share`."""
 
 
 def expectation_reason(expectation: str) -> str:

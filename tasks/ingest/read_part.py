@@ -5,7 +5,7 @@
 
 The rejects are put in place first: the records file's existence says that both are whole. `row`
 numbers every record of the part in (file, row) order, rejected ones too, so that in each part
-records + rejects = records met.
+records + rejects = records met. What was forgotten is left out before anything of it is written.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from schemas.progress import SILENT, Progress
 from schemas.reasons import MEANING, Reason
 from schemas.refs import FileRef, PartSpec, RecordsPart, RejectsRef
 from tasks.ingest.column_types import arrow_type
+from tasks.ingest.forgotten import leave_out, read_hashes
 from tasks.ingest.grouping import holds_many
 from tasks.ingest.reader import RawBatch, Rejected, UnreadableError, reader_for
 from tasks.ingest.record_checks import judge
@@ -61,8 +62,11 @@ def _read(
     part: PartSpec, records: RecordsWriter, rejects: RejectsWriter, progress: Progress
 ) -> None:
     row = 0
+    hashes = read_hashes(part.tombstones)
     for file, raw in raw_batches(part):
         table, refused = judge(raw, file, part, row)
+        if hashes:
+            table, refused = leave_out(table, refused, hashes, raw, file, part, row)
         _check_count(file, raw, table.num_rows + len(refused))
         records.add(table)
         for reject in refused:

@@ -9,11 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from schemas.reasons import OUTSIDE_SHARE
 from schemas.refs import RejectsRef
 from tasks.validate.expectation import shortened
-
-OUTSIDE = ("superseded", "forgotten")
-"""Reasons that are nobody's mistake: they do not count against `max_reject_share`."""
 
 EXAMPLES = 3
 """Rejects shown in a verdict."""
@@ -50,7 +48,7 @@ def count_rejects(rejects: Sequence[RejectsRef]) -> dict[str, SourceRejects]:
         table = pq.read_table(ref.path, columns=["source", "key", "level", "reason", "detail"])
         counted = pc.and_(
             pc.equal(table["level"], "record"),
-            pc.invert(pc.is_in(table["reason"], pa.array(OUTSIDE))),
+            pc.invert(pc.is_in(table["reason"], pa.array(OUTSIDE_SHARE))),
         )
         table = table.filter(counted)
         for each in table["source"].value_counts().to_pylist():

@@ -1,0 +1,405 @@
+"""Forgetting: whole records leave the table, its history, the companions and the staged files.
+
+    resolve     what is asked → records (source, key)
+    look        where they are: data files, releases, rejects, staged files
+    tombstones  hashes of `source:key`: from here on no build brings them back
+    companions  rejects deleted, verdicts that name a key blanked
+    workdir     vectors, then every file that holds one of them
+    table       a new release without them, in files written anew; releases that held them retired
+    clean       old versions and whatever no version refers to
+    prove       what is left on disk is read and searched
+
+Killed anywhere, running it again finishes it: tombstones without a `forget` event are taken up by
+whoever forgets next. Without `--yes` nothing is written.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import polars as pl
+
+from flows.outcome import FAILED, PUBLISHED, REFUSED, WRONG
+from schemas.manifest import Counts, DuplicateCounts, Manifest, Timings
+from schemas.spec import SpaceSpec
+from tasks.erase.asked import Asked, Record, Request, matching_records, named_records
+from tasks.erase.companions import (
+    HeldRejects,
+    blank_builds,
+    clean_companions,
+    copy_rejects,
+    drop_held_rejects,
+    held_rejects,
+)
+from tasks.erase.holders import Holding, look
+from tasks.erase.proof import Proof, prove
+from tasks.erase.rows import Stays, clean, erase_rows, release_bases, retire
+from tasks.erase.staged import Staged, look_at_staged, sweep_staged
+from tasks.publish.publish import manifest_properties
+from tasks.store.leases import hold_alone, living_leases, refuse_busy
+from tasks.table.companions import (
+    append_build,
+    append_event,
+    current_hold,
+    drop_rejects,
+    read_events,
+)
+from tasks.table.dataset import TableRef, open_version, try_open
+from tasks.table.reconcile import reconcile
+from tasks.table.releases import Release, list_releases, tagged_release
+from tasks.table.tombstones import append_tombstones, read_tombstones
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is asked, and everything of it that is there."""
+
+    asked: Asked
+    release: Release | None  # that the moving tag names
+    holding: Holding
+    rejects: HeldRejects
+    staged: Staged
+    notes: tuple[str, ...] = ()
+
+    @property
+    def nowhere(self) -> bool:
+        """Whether nothing of the records is anywhere."""
+        return not (self.holding.files or self.rejects.rows or self.staged.files)
+
+    @property
+    def held(self) -> frozenset[str]:
+        """The names of the releases that held them."""
+        return frozenset(release.name for release in self.holding.releases)
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """How it ended. `document` is what `--json` prints."""
+
+    exit_code: int
+    message: str
+    found: Found
+    document: dict[str, Any] = field(default_factory=dict)
+
+
+def forget_records(spec: SpaceSpec, request: Request, *, yes: bool, who: str) -> Forgetting:
+    """Erase what is asked; without `yes` only say what would go.
+
+    Raises `UsageError` for a wrong request, `BusyError` while a build (of any space that shares the
+    `workdir`) or another maintenance is at work.
+    """
+    ref, tag = TableRef.of(spec), spec.publish.tag
+    request.check(_sources(spec, ref))
+    if not yes:
+        found = find(spec, ref, request)
+        code = WRONG if found.release is None else REFUSED
+        return _ended(spec, found, code, _proposal(spec, found))
+    operation = secrets.token_hex(8)
+    with hold_alone(spec.workdir, operation, spec.space, "forget"):
+        refuse_busy(spec.workdir, None, "forget", besides=operation)
+        release_bases(ref, frozenset(lease.name for lease in living_leases(spec.workdir)))
+        reconcile(ref, tag, current_hold(ref) is not None)
+        found = find(spec, ref, request)
+        if found.holding.strangers:
+            return _ended(spec, found, REFUSED, _blocked(spec, found))
+        return _erase(spec, ref, request, found, operation, who)
+
+
+def find(spec: SpaceSpec, ref: TableRef, request: Request) -> Found:
+    """Resolve the request and look everywhere; writes nothing."""
+    records, notes = _resolve(spec, ref, request)
+    asked = Asked(records, _unfinished(ref))
+    rejects = held_rejects(ref, asked)
+    asked = asked.plus(rejects.records)
+    return Found(
+        asked,
+        tagged_release(ref, spec.publish.tag),
+        look(ref, asked, spec.publish.tag),
+        rejects,
+        look_at_staged(spec.workdir, spec.space, asked),
+        notes,
+    )
+
+
+def _sources(spec: SpaceSpec, ref: TableRef) -> set[str]:
+    """The sources of the spec, of every release, and of tombstones."""
+    names = {source.name for source in spec.sources}
+    for release in list_releases(ref):
+        names |= {source.name for source in release.manifest.sources}
+    return names | set(read_tombstones(ref)["source"])
+
+
+def _resolve(
+    spec: SpaceSpec, ref: TableRef, request: Request
+) -> tuple[frozenset[Record], tuple[str, ...]]:
+    """The records, and what could not be asked of an older release."""
+    from schemas.errors import UsageError
+
+    records = set(named_records(request, sorted(_sources(spec, ref))))
+    notes = []
+    if request.where is not None:
+        releases = list_releases(ref)
+        if not releases:
+            raise UsageError(
+                f"--where {request.where!r}: space {spec.space!r} at {spec.uri} has no release to "
+                "ask; name the records with --key"
+            )
+        current = tagged_release(ref, spec.publish.tag) or releases[-1]
+        records |= matching_records(open_version(ref, current.version), request.where)
+        for release in releases:
+            if release.version != current.version:
+                try:
+                    dataset = open_version(ref, release.version)
+                    records |= matching_records(dataset, request.where)
+                except UsageError as error:
+                    notes.append(f"{release.name} could not be asked: {error}")
+    return frozenset(records), tuple(notes)
+
+
+def _unfinished(ref: TableRef) -> frozenset[bytes]:
+    """Tombstones of an erasure that was killed before it had proved itself."""
+    stones = read_tombstones(ref)
+    if stones.is_empty():
+        return frozenset()
+    done = {
+        name
+        for event in read_events(ref, "forget")
+        for name in json.loads(event["after"] or "{}").get("operations", ())
+    }
+    return frozenset(stones.filter(~pl.col("operation").is_in(list(done)))["hash"])
+
+
+def _erase(
+    spec: SpaceSpec, ref: TableRef, request: Request, found: Found, operation: str, who: str
+) -> Forgetting:
+    """Every step, in the order that survives a kill."""
+    started, clock = datetime.now(UTC), time.perf_counter()
+    asked = found.asked
+    if not asked.hashes:
+        return _ended(spec, found, PUBLISHED, f"no record of {spec.space!r} matches: nothing to do")
+    written = append_tombstones(ref, asked.records, operation, who, request.reason)
+    drop_held_rejects(ref, found.rejects)
+    blanked = blank_builds(ref, asked)
+    contents = found.holding.contents | found.staged.contents
+    kept = _kept_contents(ref, found, contents)
+    vectors = sweep_staged(spec.workdir, found.staged, contents, kept)
+    release = None
+    if found.release is not None and _must_publish(found):
+        release = _publish(spec, ref, found, operation, started, clock)
+    retired = sorted(found.held)
+    if try_open(ref) is not None:
+        retire(ref, frozenset(retired))
+        clean(ref)
+    clean_companions(ref)
+    proof = prove(
+        ref,
+        spec.workdir,
+        asked,
+        [*found.holding.texts, *found.staged.texts],
+        contents,
+        kept,
+    )
+    figures = {
+        "records": len(asked.hashes),
+        "rows_removed": found.holding.rows,
+        "tombstones": written,
+        "release": release.name if release else None,
+        "retired": retired,
+        "rejects_removed": found.rejects.rows,
+        "verdicts_blanked": blanked,
+        "files_removed": len(found.staged.going),
+        "vectors_removed": vectors,
+        "seconds": round(time.perf_counter() - clock, 3),
+    }
+    if proof.findings:
+        return _ended(spec, found, FAILED, _not_proved(spec, proof), figures, proof)
+    operations = sorted({operation, *read_tombstones(ref)["operation"]})
+    after = {**figures, "operations": operations, "proof": proof.figures()}
+    append_event(
+        ref,
+        event="forget",
+        build_id=operation,
+        release=release.name if release else None,
+        who=who,
+        reason=request.reason,
+        after=json.dumps(after),
+    )
+    return _ended(spec, found, PUBLISHED, _done(spec, figures, proof), figures, proof)
+
+
+def _must_publish(found: Found) -> bool:
+    """Whether the release that readers get holds something."""
+    assert found.release is not None
+    return found.release.name in found.held
+
+
+def _kept_contents(ref: TableRef, found: Found, contents: frozenset[bytes]) -> frozenset[bytes]:
+    """The contents that a published row which stays has, too."""
+    if found.release is None or not contents:
+        return frozenset()
+    dataset = open_version(ref, found.release.version)
+    rows = pl.DataFrame(dataset.to_table(columns=["id", "content_hash"]))
+    rows = rows.filter(pl.col("content_hash").is_in(list(contents)))
+    return frozenset(rows.filter(~found.asked.named(rows["id"]))["content_hash"])
+
+
+def _publish(
+    spec: SpaceSpec, ref: TableRef, found: Found, operation: str, started: datetime, clock: float
+) -> Release:
+    """The new release and its record; readers of the tag get it from here on."""
+    prod = found.release
+    assert prod is not None
+    made: list[Manifest] = []
+
+    def properties(base: Any, stays: Stays) -> dict[str, str]:
+        manifest = manifest_without(prod, found.rejects, stays, operation, spec.publish.tag)
+        seconds = time.perf_counter() - clock
+        manifest = manifest.model_copy(
+            update={
+                "started_at": started,
+                "finished_at": datetime.now(UTC),
+                "timings": Timings(publish=seconds, total=seconds),
+            }
+        )
+        made.append(manifest)
+        return manifest_properties(manifest, base.release + 1)
+
+    retire(ref, frozenset())  # a data tag of an erasure that was killed before its release
+    copy_rejects(ref, prod.manifest.build_id, operation)
+    files = frozenset(found.holding.files)
+    try:
+        release = erase_rows(ref, operation, found.asked, files, prod, spec.publish.tag, properties)
+    except Exception:
+        if all(each.manifest.build_id != operation for each in list_releases(ref)):
+            drop_rejects(ref, operation)
+        raise
+    append_build(ref, release.manifest)
+    return release
+
+
+def manifest_without(
+    prod: Release, rejects: HeldRejects, stays: Stays, operation: str, tag: str
+) -> Manifest:
+    """The manifest of `prod`'s content without the records: every count less what they were."""
+    old = prod.manifest
+    mine = rejects.by_build.get(old.build_id, ())
+    rejected = Counter[str]()
+    for source, level, count in mine:
+        rejected[source] += count if level == "record" else 0
+    items = sum(count for _, level, count in mine if level == "item")
+    # of a record whose items were all rejected there is no row, but it was used
+    used = Counter(source for source, _ in stays.records | rejects.items.get(old.build_id, set()))
+    counts = old.counts
+    gone_items = stays.removed + items
+    records_rejected = counts.records_rejected - rejected.total()
+    records_used = counts.records_used - used.total()
+    sources = tuple(
+        each.model_copy(
+            update={"records": max(0, each.records - used[each.name] - rejected[each.name])}
+        )
+        for each in old.sources
+    )
+    return old.model_copy(
+        update={
+            "build_id": operation,
+            "release": None,
+            "version": None,
+            "published": False,
+            "tag": tag,
+            "base_release": prod.name,
+            "input_hash": "",
+            "audits": (),
+            "sources": sources,
+            "code_version": version("vecmill"),
+            "counts": Counts(
+                records=records_used + records_rejected,
+                records_used=records_used,
+                records_rejected=records_rejected,
+                items=counts.items - gone_items,
+                items_rejected=counts.items - gone_items - stays.rows,
+                rows=stays.rows,
+                rejudged=stays.rejudged,
+                unchanged=stays.rows - stays.rejudged,
+                removed=stays.removed,
+                truncated=min(counts.truncated, stays.rows),
+                duplicates=DuplicateCounts(**stays.duplicates),
+            ),
+        }
+    )
+
+
+# --- what is said ------------------------------------------------------------------------------
+
+
+def _ended(
+    spec: SpaceSpec,
+    found: Found,
+    code: int,
+    message: str,
+    figures: dict[str, Any] | None = None,
+    proof: Proof | None = None,
+) -> Forgetting:
+    document = {
+        "space": spec.space,
+        "done": code == PUBLISHED and figures is not None,
+        "found": {
+            "records": sorted(f"{source}:{key}" for source, key in found.asked.records),
+            "unfinished": len(found.asked.unfinished),
+            "records_with_rows": found.holding.records,
+            "rows": found.holding.rows,
+            "releases": [vars(release) for release in found.holding.releases],
+            "blocking_tags": found.holding.strangers,
+            "rejects": found.rejects.rows,
+            "files": [str(path) for path in found.staged.going],
+        },
+        "notes": list(found.notes),
+        "erased": figures,
+        "proof": None
+        if proof is None
+        else {**proof.figures(), "findings": proof.findings, "holds": not proof.findings},
+    }
+    return Forgetting(code, message, found, document)
+
+
+def _proposal(spec: SpaceSpec, found: Found) -> str:
+    if not found.asked.hashes:
+        return f"no record of {spec.space!r} matches; nothing was written"
+    if found.holding.strangers:
+        return _blocked(spec, found)
+    return "nothing was written; if that is meant, run again with --yes: it cannot be undone"
+
+
+def _blocked(spec: SpaceSpec, found: Found) -> str:
+    tags = ", ".join(f"{name!r} (version {v})" for name, v in found.holding.strangers.items())
+    return (
+        f"tags of your own keep what is to be forgotten from {spec.space!r}: {tags}; delete them "
+        f"or move them to a release that stays (`lance.dataset(…).tags`) and run again. Nothing "
+        "was written"
+    )
+
+
+def _done(spec: SpaceSpec, figures: dict[str, Any], proof: Proof) -> str:
+    release = f"{figures['release']} published, " if figures["release"] else ""
+    retired = f"retired {', '.join(figures['retired'])}; " if figures["retired"] else ""
+    return (
+        f"forgot {figures['records']:,} records of {spec.space!r} ({figures['rows_removed']:,} "
+        f"rows): {release}{retired}{figures['files_removed']:,} staged files removed. Looked at "
+        f"{proof.rows + proof.staged_rows:,} rows and {proof.bytes:,} bytes in {proof.files:,} "
+        "files that are left: nothing of them is there"
+    )
+
+
+def _not_proved(spec: SpaceSpec, proof: Proof) -> str:
+    shown = "; ".join(proof.findings[:5])
+    more = f" (and {len(proof.findings) - 5} more)" if len(proof.findings) > 5 else ""
+    return (
+        f"space {spec.space!r}: something of what was to be forgotten is still on disk: "
+        f"{shown}{more}; expected nothing. Nobody else may write there meanwhile: run forget again"
+    )

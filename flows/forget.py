@@ -43,7 +43,7 @@ from tasks.erase.proof import Proof, prove
 from tasks.erase.rows import Stays, clean, erase_rows, release_bases, retire
 from tasks.erase.staged import Staged, look_at_staged, sweep_staged
 from tasks.publish.publish import manifest_properties
-from tasks.store.leases import hold_alone, living_leases, refuse_busy
+from tasks.store.leases import BusyError, hold_alone, living_leases
 from tasks.table.companions import (
     append_build,
     append_event,
@@ -103,13 +103,24 @@ def forget_records(spec: SpaceSpec, request: Request, *, yes: bool, who: str) ->
         return _ended(spec, found, code, _proposal(spec, found))
     operation = secrets.token_hex(8)
     with hold_alone(spec.workdir, operation, spec.space, "forget"):
-        refuse_busy(spec.workdir, None, "forget", besides=operation)
-        release_bases(ref, frozenset(lease.name for lease in living_leases(spec.workdir)))
+        _refuse_neighbours(spec, operation)
+        release_bases(ref)
         reconcile(ref, tag, current_hold(ref) is not None)
         found = find(spec, ref, request)
         if found.holding.strangers:
             return _ended(spec, found, REFUSED, _blocked(spec, found))
         return _erase(spec, ref, request, found, operation, who)
+
+
+def _refuse_neighbours(spec: SpaceSpec, operation: str) -> None:
+    """Raise `BusyError` while another space is at work in the `workdir`, whose files may go."""
+    others = [lease for lease in living_leases(spec.workdir) if lease.name != operation]
+    if others:
+        raise BusyError(
+            f"forget of space {spec.space!r}: {', '.join(map(str, others))} is at work in "
+            f"{spec.workdir}, for space {others[0].space!r}, whose staged files may have to go; "
+            "expected nobody: wait until it has ended and run again"
+        )
 
 
 def find(spec: SpaceSpec, ref: TableRef, request: Request) -> Found:

@@ -1,6 +1,6 @@
 """What is to be forgotten: whole records, by key, by an item's id, or by a condition on the table.
 
-Request ── resolve ──> Asked: the records (source, key), and the tombstones left unfinished
+Request ── resolve ──> Asked: the records (source, key), and tombstones left unfinished
 """
 
 from __future__ import annotations
@@ -31,21 +31,25 @@ class Request:
 
     def check(self, known: Iterable[str]) -> None:
         """Raise `UsageError` for a request that names nothing, or an unknown source."""
-        if not (self.keys or self.ids or self.where is not None):
+        if not (self.keys or self.ids or self.sources or self.where is not None):
             raise UsageError("forget wants --key KEY, --id ID or --where SQL; nothing was named")
         if self.sources and not self.keys:
             raise UsageError(
                 f"--source {self.sources[0]!r} narrows --key, which is not given; to forget a "
                 f"whole source write --where \"source = '{self.sources[0]}'\""
             )
-        for source in self.sources:
+        sources = [("--source", source) for source in self.sources]
+        sources += [(f"--id {name!r}", parse_id(name)[0]) for name in self.ids]
+        for option, source in sources:
             if source not in set(known):
                 raise UsageError(
-                    f"--source {source!r}: the space has no such source; it has or had "
+                    f"{option}: the space has no source {source!r}; it has or had "
                     f"{', '.join(sorted(known))}"
                 )
         if self.where is not None and not self.where.strip():
-            raise UsageError("--where '' is empty: expected SQL such as \"lang = 'de'\"")
+            raise UsageError(
+                f"--where {self.where!r} is empty: expected SQL such as \"lang = 'de'\""
+            )
         named = [*self.keys, *(key for _, key in map(parse_id, self.ids))]
         for key in named:
             if not key.strip():
@@ -63,31 +67,27 @@ class Asked:
 
     records: frozenset[Record]
     unfinished: frozenset[bytes] = frozenset()
-    _places: frozenset[str] = field(init=False)
+    places: frozenset[str] = field(init=False)
+    """`source:key` of the known records, as ids write it."""
 
     def __post_init__(self) -> None:
         found = frozenset(item_id(source, key, None) for source, key in self.records)
-        object.__setattr__(self, "_places", found)
+        object.__setattr__(self, "places", found)
+        unknown = self.unfinished - {place_tombstone(place) for place in found}
+        object.__setattr__(self, "unfinished", unknown)
 
     @property
     def hashes(self) -> frozenset[bytes]:
         """Every tombstone that this erasure is about."""
         return self.unfinished | {tombstone(*record) for record in self.records}
 
-    @property
-    def places(self) -> frozenset[str]:
-        """`source:key` of the known records, as ids write it."""
-        return self._places
-
     def named(self, ids: pl.Series) -> pl.Series:
         """Whether each id (or `source:key`) is of one of the records; null ids are of none."""
         found = places(ids)
-        if self.unfinished - {place_tombstone(place) for place in self._places}:
-            hashes = self.hashes
+        wanted = list(self.places)
+        if self.unfinished:
             every = found.unique().drop_nulls()
-            wanted = [place for place in every if place_tombstone(place) in hashes]
-        else:
-            wanted = list(self._places)
+            wanted += [place for place in every if place_tombstone(place) in self.unfinished]
         return found.is_in(wanted).fill_null(False)
 
     def plus(self, records: Iterable[Record]) -> Asked:

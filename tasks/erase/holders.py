@@ -30,6 +30,9 @@ POINTERS = ("id", "duplicate_of")
 
 ROWS_AT_ONCE = 65_536
 
+TEXTS_HELD = 256
+"""Texts of a data file that are kept, to search the disk for: the rows tell of the others."""
+
 
 @dataclass(frozen=True)
 class HeldFile:
@@ -149,7 +152,7 @@ def read_held(ref: TableRef, path: str, asked: Asked, places: set[str]) -> HeldF
         pointers += int((asked.named(frame["duplicate_of"]) & ~own).sum())
         mine = frame.filter(own)
         places.update(mine["id"].str.splitn("#", 2).struct.field("field_0"))
-        texts += mine["text"].drop_nulls().to_list()
+        texts += mine["text"].drop_nulls().head(TEXTS_HELD - len(texts)).to_list()
         contents.update(mine["content_hash"].drop_nulls())
     return HeldFile(rows, pointers, tuple(texts), frozenset(contents))
 

@@ -12,6 +12,7 @@ pages hide bytes, which is why the rows are read, too.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,11 +95,10 @@ def prove(
         if path.suffix == ".parquet":
             _look_at_parquet(path, asked, frozenset(contents) - frozenset(kept), proof)
     for table in tables:
-        if table.local is not None and table.local.is_dir():
-            for path in sorted(table.local.rglob("*")):
-                _look_at_bytes(path, searched, said, proof)
+        for name, path in table_files(table):
+            _look_at_bytes(path, searched, said, proof, name)
     for path in staged_files(root):
-        _look_at_bytes(path, searched, said, proof)
+        _look_at_bytes(path, searched, said, proof, str(path))
     return proof
 
 
@@ -123,6 +123,20 @@ def needles(asked: Asked, texts: Iterable[str], contents: Iterable[bytes]) -> li
 def _evenly(values: list[bytes], most: int) -> list[bytes]:
     step = max(1, -(-len(values) // most))
     return values[::step]
+
+
+def table_files(ref: TableRef) -> Iterator[tuple[str, Path]]:
+    """Name and local path of every file of a table; from an object store one copy at a time."""
+    dataset = try_open(ref)
+    if ref.local is not None:
+        yield from ((str(path), path) for path in sorted(ref.local.rglob("*")) if path.is_file())
+    elif dataset is not None:
+        session = dataset.new_file_session()
+        with tempfile.TemporaryDirectory(prefix="vecmill-forget-") as folder:
+            for path in sorted(dataset.all_files().read_all().column("path").to_pylist()):
+                copy = Path(folder) / f"copy{Path(path).suffix}"
+                session.download_file(path, str(copy))
+                yield f"{ref.path}/{path}", copy
 
 
 def staged_files(root: str) -> Iterator[Path]:
@@ -203,10 +217,8 @@ def _look_at_parquet(path: Path, asked: Asked, contents: frozenset[bytes], proof
                 proof.findings.append(f"{path}: vectors of the records' contents")
 
 
-def _look_at_bytes(path: Path, searched: list[bytes], said: str, proof: Proof) -> None:
+def _look_at_bytes(path: Path, searched: list[bytes], said: str, proof: Proof, name: str) -> None:
     """Search a file's bytes; `said` is what manifests say without speaking of a record."""
-    if not path.is_file():
-        return
     proof.files += 1
     proof.bytes += path.stat().st_size
     for needle in sorted(found_in(path, searched)):
@@ -214,7 +226,7 @@ def _look_at_bytes(path: Path, searched: list[bytes], said: str, proof: Proof) -
             proof.shared += 1
         else:
             what = needle.decode("utf-8", "backslashreplace")
-            proof.findings.append(f"{path}: the bytes {what!r}")
+            proof.findings.append(f"{name}: the bytes {what!r}")
 
 
 def found_in(path: Path, searched: list[bytes]) -> set[bytes]:

@@ -34,6 +34,7 @@ from tasks.table.transaction import (
     commit,
     discard,
     release_base,
+    stage_overwrite,
     stage_update,
     take_base,
 )
@@ -56,9 +57,9 @@ class Stays:
     records: frozenset[Record]  # that had rows
 
 
-def release_bases(ref: TableRef, living: frozenset[str]) -> None:
-    """Drop the base tags of builds without a living lease: what they pin could not be erased."""
-    for build_id in base_tags(ref).keys() - living:
+def release_bases(ref: TableRef) -> None:
+    """Drop every base tag, beside no builder: what the dead pin could not be erased."""
+    for build_id in base_tags(ref):
         release_base(ref, build_id)
 
 
@@ -90,12 +91,15 @@ def erase_rows(
             if any(f"data/{file.path}" in held for file in fragment.metadata.files)
         ]
         gone = [_addresses(fragment) for fragment in fragments]
-        staged = stage_update(
-            base,
-            np.concatenate([*gone, np.empty(0, np.uint64)]),
-            _survivors(fragments, asked, marks, dataset.schema),
-            dataset.schema,
-        )
+        if base.fragments == 0:
+            staged = stage_overwrite(base, [], dataset.schema)
+        else:
+            staged = stage_update(
+                base,
+                np.concatenate([*gone, np.empty(0, np.uint64)]),
+                _survivors(fragments, asked, marks, dataset.schema),
+                dataset.schema,
+            )
         try:
             version = commit(staged, properties(base, stays), tag)
         except BaseException:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from schemas.identity import digest_json, item_ids
 from tasks.erase.asked import Asked
+from tasks.erase.holders import TEXTS_HELD
 from tasks.store.workdir import ROWS_PER_GROUP, TEMPORARY, Store
 
 TABLES = ("records", "rejects", "duplicates", "plans", "items")
@@ -99,7 +100,7 @@ def _held(path: Path, asked: Asked) -> tuple[list[str], set[bytes]] | None:
             texts, contents = found or ([], set())
             rows = pl.DataFrame(batch).filter(held)
             if "text" in names:
-                texts += rows["text"].drop_nulls().to_list()
+                texts += rows["text"].drop_nulls().head(TEXTS_HELD - len(texts)).to_list()
             if "content_hash" in names:
                 contents.update(rows["content_hash"].drop_nulls())
             found = texts, contents

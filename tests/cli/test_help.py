@@ -19,6 +19,7 @@ OPTIONS = {
     "rejects": ["--build", "--examples", "--json", "--reason", "--release"],
     "report": ["--build", "--open", "--release"],
     "versions": ["--json"],
+    "forget": ["--id", "--json", "--key", "--reason", "--source", "--where", "--yes"],
 }
 """What scripts rely on: an option that goes, or a new one, is written down here."""
 

@@ -20,6 +20,7 @@ LOADED = "print('loaded:', [m for m in {heavy!r} if m in sys.modules], file=sys.
         pytest.param(["versions", "{spec}"], HEAVY, id="versions"),
         pytest.param(["rejects", "{spec}"], HEAVY, id="rejects"),
         pytest.param(["report", "{spec}"], HEAVY, id="report"),
+        pytest.param(["forget", "{spec}", "--key", "cat"], HEAVY, id="forget"),
         pytest.param(["search", "{spec}", "cat", "--mode", "text"], HEAVY, id="text search"),
     ],
 )

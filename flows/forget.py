@@ -196,7 +196,7 @@ def _erase(
     if not asked.hashes:
         return _ended(spec, found, PUBLISHED, f"no record of {spec.space!r} matches: nothing to do")
     written = append_tombstones(ref, asked.records, operation, who, request.reason)
-    drop_held_rejects(ref, found.rejects)
+    drop_held_rejects(ref, asked)
     blanked = blank_builds(ref, asked)
     contents = found.holding.contents | found.staged.contents
     kept = _kept_contents(ref, found, contents)

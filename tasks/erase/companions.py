@@ -14,16 +14,13 @@ import polars as pl
 import pyarrow as pa
 
 from schemas.errors import VecmillError
-from schemas.identity import item_id
+from schemas.identity import item_ids
 from tasks.erase.asked import Asked, Record, names_key
 from tasks.erase.rows import clean
 from tasks.table.companions import TABLE_REJECTS, sql_string
 from tasks.table.dataset import STORAGE_VERSION, TableRef, try_open
 
 BLANK = "(blanked: it named a record that was forgotten)"
-
-KEYS_AT_ONCE = 500
-"""Keys in one condition: longer ones cost Lance's parser more than another scan."""
 
 REWRITES = 5
 """Tries of writing the log anew while somebody appends to it."""
@@ -47,8 +44,7 @@ def held_rejects(ref: TableRef, asked: Asked) -> HeldRejects:
     columns = ["build_id", "source", "key", "level"]
     rows = pl.DataFrame(dataset.to_table(columns=columns, filter="key IS NOT NULL"))
     pairs = rows.select("source", "key").unique()
-    ids = [item_id(source, key, None) for source, key in pairs.iter_rows()]
-    mine = pairs.filter(asked.named(pl.Series("id", ids, pl.String)))
+    mine = pairs.filter(asked.named(_places(pairs.to_arrow())))
     rows = rows.join(mine, on=["source", "key"], how="semi")
     counts = rows.group_by("build_id", "source", "level").len()
     items = rows.filter(pl.col("level") == "item")
@@ -66,18 +62,42 @@ def held_rejects(ref: TableRef, asked: Asked) -> HeldRejects:
     )
 
 
-def drop_held_rejects(ref: TableRef, held: HeldRejects) -> None:
-    """Delete them, in every build."""
+def drop_held_rejects(ref: TableRef, asked: Asked) -> None:
+    """Delete the records' rejects, in every build.
+
+    By place, not by a condition: Lance keeps the text of that in the version's transaction.
+    """
+    import lance
+    from lance.dataset import LanceOperation, Transaction
+
     dataset = try_open(ref.companion("rejects"))
     if dataset is None:
         return
-    by_source: dict[str, list[str]] = {}
-    for source, key in sorted(held.records):
-        by_source.setdefault(source, []).append(key)
-    for source, keys in by_source.items():
-        for start in range(0, len(keys), KEYS_AT_ONCE):
-            listed = ", ".join(map(sql_string, keys[start : start + KEYS_AT_ONCE]))
-            dataset.delete(f"source = {sql_string(source)} AND key IN ({listed})")
+    changed, removed = [], []
+    for fragment in dataset.get_fragments():
+        found = fragment.scanner(columns=["source", "key"], with_row_address=True).to_table()
+        gone = _reject_rows(found, asked)
+        if not gone:
+            continue
+        left = fragment.delete_rows([address & 0xFFFFFFFF for address in gone])
+        if left is None:
+            removed.append(fragment.fragment_id)
+        else:
+            changed.append(left)
+    if changed or removed:
+        operation = LanceOperation.Delete(changed, removed, "forgotten")
+        lance.LanceDataset.commit(dataset, Transaction(dataset.version, operation))
+
+
+def _reject_rows(found: pa.Table, asked: Asked) -> list[int]:
+    """Row addresses of the rejects of the records."""
+    return pl.DataFrame(found).filter(asked.named(_places(found)))["_rowaddr"].to_list()
+
+
+def _places(rows: pa.Table) -> pl.Series:
+    """`source:key` of each row; null where it has no key."""
+    sources, keys = (rows.column(name).cast(pa.string()) for name in ("source", "key"))
+    return pl.Series("id", item_ids(sources, keys, None)).cast(pl.String)
 
 
 def copy_rejects(ref: TableRef, build_id: str, operation: str) -> None:

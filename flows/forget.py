@@ -18,30 +18,27 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 import polars as pl
 
 from flows.outcome import FAILED, PUBLISHED, REFUSED, WRONG
-from schemas.manifest import Counts, DuplicateCounts, Manifest, Timings
+from schemas.manifest import Manifest, Timings
 from schemas.spec import SpaceSpec
-from tasks.erase.asked import Asked, Record, Request, matching_records, named_records
+from tasks.erase.asked import Request
 from tasks.erase.companions import (
-    HeldRejects,
     blank_builds,
     clean_companions,
     copy_rejects,
     drop_held_rejects,
-    held_rejects,
 )
-from tasks.erase.holders import Holding, look
+from tasks.erase.find import Found, find, known_sources
+from tasks.erase.manifest import manifest_without
 from tasks.erase.proof import Proof, prove
 from tasks.erase.rows import Stays, clean, erase_rows, release_bases, retire
-from tasks.erase.staged import Staged, look_at_staged, sweep_staged
+from tasks.erase.staged import sweep_staged
 from tasks.publish.publish import manifest_properties
 from tasks.store.leases import BusyError, hold_alone, living_leases
 from tasks.table.companions import (
@@ -49,34 +46,11 @@ from tasks.table.companions import (
     append_event,
     current_hold,
     drop_rejects,
-    read_events,
 )
 from tasks.table.dataset import TableRef, open_version, try_open
 from tasks.table.reconcile import reconcile
-from tasks.table.releases import Release, list_releases, tagged_release
+from tasks.table.releases import Release, list_releases
 from tasks.table.tombstones import append_tombstones, read_tombstones
-
-
-@dataclass(frozen=True)
-class Found:
-    """What is asked, and everything of it that is there."""
-
-    asked: Asked
-    release: Release | None  # that the moving tag names
-    holding: Holding
-    rejects: HeldRejects
-    staged: Staged
-    notes: tuple[str, ...] = ()
-
-    @property
-    def nowhere(self) -> bool:
-        """Whether nothing of the records is anywhere."""
-        return not (self.holding.files or self.rejects.rows or self.staged.files)
-
-    @property
-    def held(self) -> frozenset[str]:
-        """The names of the releases that held them."""
-        return frozenset(release.name for release in self.holding.releases)
 
 
 @dataclass(frozen=True)
@@ -96,7 +70,7 @@ def forget_records(spec: SpaceSpec, request: Request, *, yes: bool, who: str) ->
     `workdir`) or another maintenance is at work.
     """
     ref, tag = TableRef.of(spec), spec.publish.tag
-    request.check(_sources(spec, ref))
+    request.check(known_sources(spec, ref))
     if not yes:
         found = find(spec, ref, request)
         code = WRONG if found.release is None else REFUSED
@@ -121,70 +95,6 @@ def _refuse_neighbours(spec: SpaceSpec, operation: str) -> None:
             f"{spec.workdir}, for space {others[0].space!r}, whose staged files may have to go; "
             "expected nobody: wait until it has ended and run again"
         )
-
-
-def find(spec: SpaceSpec, ref: TableRef, request: Request) -> Found:
-    """Resolve the request and look everywhere; writes nothing."""
-    records, notes = _resolve(spec, ref, request)
-    asked = Asked(records, _unfinished(ref))
-    rejects = held_rejects(ref, asked)
-    asked = asked.plus(rejects.records)
-    return Found(
-        asked,
-        tagged_release(ref, spec.publish.tag),
-        look(ref, asked, spec.publish.tag),
-        rejects,
-        look_at_staged(spec.workdir, spec.space, asked),
-        notes,
-    )
-
-
-def _sources(spec: SpaceSpec, ref: TableRef) -> set[str]:
-    """The sources of the spec, of every release, and of tombstones."""
-    names = {source.name for source in spec.sources}
-    for release in list_releases(ref):
-        names |= {source.name for source in release.manifest.sources}
-    return names | set(read_tombstones(ref)["source"])
-
-
-def _resolve(
-    spec: SpaceSpec, ref: TableRef, request: Request
-) -> tuple[frozenset[Record], tuple[str, ...]]:
-    """The records, and what could not be asked of an older release."""
-    from schemas.errors import UsageError
-
-    records = set(named_records(request, sorted(_sources(spec, ref))))
-    notes = []
-    if request.where is not None:
-        releases = list_releases(ref)
-        if not releases:
-            raise UsageError(
-                f"--where {request.where!r}: space {spec.space!r} at {spec.uri} has no release to "
-                "ask; name the records with --key"
-            )
-        current = tagged_release(ref, spec.publish.tag) or releases[-1]
-        records |= matching_records(open_version(ref, current.version), request.where)
-        for release in releases:
-            if release.version != current.version:
-                try:
-                    dataset = open_version(ref, release.version)
-                    records |= matching_records(dataset, request.where)
-                except UsageError as error:
-                    notes.append(f"{release.name} could not be asked: {error}")
-    return frozenset(records), tuple(notes)
-
-
-def _unfinished(ref: TableRef) -> frozenset[bytes]:
-    """Tombstones of an erasure that was killed before it had proved itself."""
-    stones = read_tombstones(ref)
-    if stones.is_empty():
-        return frozenset()
-    done = {
-        name
-        for event in read_events(ref, "forget")
-        for name in json.loads(event["after"] or "{}").get("operations", ())
-    }
-    return frozenset(stones.filter(~pl.col("operation").is_in(list(done)))["hash"])
 
 
 def _erase(
@@ -293,57 +203,6 @@ def _publish(
         raise
     append_build(ref, release.manifest)
     return release
-
-
-def manifest_without(
-    prod: Release, rejects: HeldRejects, stays: Stays, operation: str, tag: str
-) -> Manifest:
-    """The manifest of `prod`'s content without the records: every count less what they were."""
-    old = prod.manifest
-    mine = rejects.by_build.get(old.build_id, ())
-    rejected = Counter[str]()
-    for source, level, count in mine:
-        rejected[source] += count if level == "record" else 0
-    items = sum(count for _, level, count in mine if level == "item")
-    # of a record whose items were all rejected there is no row, but it was used
-    used = Counter(source for source, _ in stays.records | rejects.items.get(old.build_id, set()))
-    counts = old.counts
-    gone_items = stays.removed + items
-    records_rejected = counts.records_rejected - rejected.total()
-    records_used = counts.records_used - used.total()
-    sources = tuple(
-        each.model_copy(
-            update={"records": max(0, each.records - used[each.name] - rejected[each.name])}
-        )
-        for each in old.sources
-    )
-    return old.model_copy(
-        update={
-            "build_id": operation,
-            "release": None,
-            "version": None,
-            "published": False,
-            "tag": tag,
-            "base_release": prod.name,
-            "input_hash": "",
-            "audits": (),
-            "sources": sources,
-            "code_version": version("vecmill"),
-            "counts": Counts(
-                records=records_used + records_rejected,
-                records_used=records_used,
-                records_rejected=records_rejected,
-                items=counts.items - gone_items,
-                items_rejected=counts.items - gone_items - stays.rows,
-                rows=stays.rows,
-                rejudged=stays.rejudged,
-                unchanged=stays.rows - stays.rejudged,
-                removed=stays.removed,
-                truncated=min(counts.truncated, stays.rows),
-                duplicates=DuplicateCounts(**stays.duplicates),
-            ),
-        }
-    )
 
 
 # --- what is said ------------------------------------------------------------------------------

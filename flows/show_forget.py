@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.forget import Found
+from tasks.erase.find import Found
 from tasks.query.snippet import one_line
 
 SHOWN = 20

@@ -17,7 +17,7 @@ from schemas.errors import VecmillError
 from schemas.identity import item_ids
 from tasks.erase.asked import Asked, Record, names_key
 from tasks.erase.rows import clean
-from tasks.table.companions import TABLE_REJECTS, sql_string
+from tasks.table.companions import sql_string
 from tasks.table.dataset import STORAGE_VERSION, TableRef, try_open
 
 BLANK = "(blanked: it named a record that was forgotten)"
@@ -109,10 +109,10 @@ def copy_rejects(ref: TableRef, build_id: str, operation: str) -> None:
         return
     found = dataset.to_table(filter=f"build_id = {sql_string(build_id)}", scan_in_order=True)
     if found.num_rows:
+        at = found.schema.get_field_index("build_id")
         mine = pa.repeat(pa.scalar(operation, pa.string()), found.num_rows)
-        at = TABLE_REJECTS.get_field_index("build_id")
         lance.write_dataset(
-            found.set_column(at, TABLE_REJECTS.field(at), mine).cast(TABLE_REJECTS),
+            found.set_column(at, found.schema.field(at), mine),
             dataset.uri,
             mode="append",
             data_storage_version=STORAGE_VERSION,

@@ -19,6 +19,8 @@ import tasks.erase.rows
 from flows.forget import Forgetting, forget_records
 from schemas.errors import UsageError
 from tasks.erase.asked import Request
+from tasks.erase.companions import BLANK
+from tasks.erase.staged import FOLDERS
 from tasks.store.leases import BusyError, hold_lease
 from tasks.table.companions import (
     current_hold,
@@ -338,6 +340,9 @@ def test_rejects_and_verdicts_that_name_it_go(notes, texts):
     found = forget(notes, KEY)
     assert found.exit_code == 0, found.message
     assert found.document["erased"]["rejects_removed"] == 1
+    assert found.document["erased"]["verdicts_blanked"] == 1
+    [record, _] = read_builds(notes.ref)
+    assert BLANK in {audit.detail for audit in record.manifest.audits}
     assert remains(notes.folder, KEY) == []
     counts = tagged_release(notes.ref, "prod").manifest.counts
     assert counts.problems() == []
@@ -402,6 +407,10 @@ def test_what_a_dead_build_left_does_not_keep_it(space, fails_at):
     assert forget(space, KEY).exit_code == 0
     assert base_tags(space.ref) == {}
     assert remains(space.folder, *PIECES) == []
+
+
+def test_every_folder_of_the_workdir_is_looked_at(space):
+    assert {path.name for path in Path(space.spec.workdir).iterdir()} <= {*FOLDERS, "leases"}
 
 
 def test_two_spaces_that_share_a_workdir(space):
@@ -527,6 +536,8 @@ import flows.forget, tasks.erase.rows
 from flows.forget import forget_records
 from schemas.load import load_spec
 from tasks.erase.asked import Request
+from tasks.erase.companions import BLANK
+from tasks.erase.staged import FOLDERS
 
 module, step, spec, where = sys.argv[1:]
 setattr(sys.modules[module], step, lambda *a, **k: os._exit(9))

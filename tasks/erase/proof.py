@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from schemas.identity import item_id
 from tasks.erase.asked import Asked, names_key
+from tasks.erase.byte_search import found_in
 from tasks.erase.companions import blank_row
 from tasks.erase.holders import versions_of
 from tasks.erase.rows import loose_files
@@ -38,16 +39,13 @@ KEY_BYTES = 6
 """A shorter key stands in any file by chance; whether its record is left, the rows tell."""
 
 NEEDLES = 256
-"""Byte strings looked for in every file: each costs a pass at some GB/s."""
+"""Byte strings looked for in every file; of more, as many as this, evenly chosen."""
 
 PIECE = 32
 """Code points of a text that are looked for, from its middle; a text under `PIECE_LEAST` is left
 to the rows."""
 
 PIECE_LEAST = 12
-
-BLOCK = 16 * 1024 * 1024
-"""Bytes of a file in memory at a time."""
 
 
 @dataclass
@@ -227,19 +225,6 @@ def _look_at_bytes(path: Path, searched: list[bytes], said: str, proof: Proof, n
         else:
             what = needle.decode("utf-8", "backslashreplace")
             proof.findings.append(f"{name}: the bytes {what!r}")
-
-
-def found_in(path: Path, searched: list[bytes]) -> set[bytes]:
-    """Which of the byte strings stand in the file."""
-    longest = max((len(each) for each in searched), default=0)
-    found: set[bytes] = set()
-    rest = b""
-    with path.open("rb") as stream:
-        while block := stream.read(BLOCK):
-            window = rest + block
-            found.update(each for each in searched if each not in found and each in window)
-            rest = window[-longest:] if longest else b""
-    return found
 
 
 def _said_by_others(path: Path, needle: bytes, said: str) -> bool:

@@ -8,10 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import tasks.erase.proof
 from schemas.identity import content_hashes
 from tasks.erase.asked import Asked
-from tasks.erase.proof import found_in, needles, prove, table_files
+from tasks.erase.proof import needles, prove, table_files
 from tasks.table.companions import append_event
 from tasks.table.dataset import TableRef, ensure_table
 from tasks.table.transaction import commit, release_base, stage_overwrite, take_base
@@ -108,14 +107,6 @@ def test_a_build_whose_verdict_names_it_is_found(ref, tmp_path):
     append_event(ref, event="hold", reason=f"docs:{KEY} is wrong", who="ann")
     findings = look(ref, tmp_path).findings
     assert "1 builds whose verdicts name a record" in findings[0]
-
-
-def test_bytes_across_blocks_are_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(tasks.erase.proof, "BLOCK", 8)
-    path = tmp_path / "file"
-    for start in range(20):
-        path.write_bytes(b"." * start + KEY.encode() + b"." * 9)
-        assert found_in(path, [KEY.encode(), b"absent"]) == {KEY.encode()}
 
 
 def test_short_keys_and_numbers_are_left_to_the_rows():

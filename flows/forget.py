@@ -3,9 +3,10 @@
     resolve     what is asked → records (source, key)
     look        where they are: data files, releases, rejects, staged files
     tombstones  hashes of `source:key`: from here on no build brings them back
-    companions  rejects deleted, verdicts that name a key blanked
+    log         verdicts that name a key are blanked
     workdir     vectors, then every file that holds one of them
     table       a new release without them, in files written anew; releases that held them retired
+    rejects     theirs are deleted
     clean       old versions and whatever no version refers to
     prove       what is left on disk is read and searched
 
@@ -19,13 +20,13 @@ import json
 import secrets
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
 
 from flows.outcome import FAILED, PUBLISHED, REFUSED, WRONG
-from schemas.manifest import Manifest, Timings
+from schemas.manifest import Timings
 from schemas.spec import SpaceSpec
 from tasks.erase.asked import Request
 from tasks.erase.companions import (
@@ -40,7 +41,7 @@ from tasks.erase.proof import Proof, prove
 from tasks.erase.rows import Stays, clean, erase_rows, release_bases, retire
 from tasks.erase.staged import sweep_staged
 from tasks.publish.publish import manifest_properties
-from tasks.store.leases import BusyError, hold_alone, living_leases
+from tasks.store.leases import BusyError, HeldLease, hold_alone, living_leases
 from tasks.table.companions import (
     append_build,
     append_event,
@@ -51,6 +52,7 @@ from tasks.table.dataset import TableRef, open_version, try_open
 from tasks.table.reconcile import reconcile
 from tasks.table.releases import Release, list_releases
 from tasks.table.tombstones import append_tombstones, read_tombstones
+from tasks.table.transaction import Base
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,14 @@ def forget_records(spec: SpaceSpec, request: Request, *, yes: bool, who: str) ->
         code = WRONG if found.release is None else REFUSED
         return _ended(spec, found, code, _proposal(spec, found))
     operation = secrets.token_hex(8)
-    with hold_alone(spec.workdir, operation, spec.space, "forget"):
+    with hold_alone(spec.workdir, operation, spec.space, "forget") as lease:
         _refuse_neighbours(spec, operation)
         release_bases(ref)
         reconcile(ref, tag, current_hold(ref) is not None)
         found = find(spec, ref, request)
         if found.holding.strangers:
             return _ended(spec, found, REFUSED, _blocked(spec, found))
-        return _erase(spec, ref, request, found, operation, who)
+        return _erase(spec, ref, request, found, lease, operation, who)
 
 
 def _refuse_neighbours(spec: SpaceSpec, operation: str) -> None:
@@ -98,41 +100,40 @@ def _refuse_neighbours(spec: SpaceSpec, operation: str) -> None:
 
 
 def _erase(
-    spec: SpaceSpec, ref: TableRef, request: Request, found: Found, operation: str, who: str
+    spec: SpaceSpec,
+    ref: TableRef,
+    request: Request,
+    found: Found,
+    lease: HeldLease,
+    operation: str,
+    who: str,
 ) -> Forgetting:
-    """Every step, in the order that survives a kill."""
-    started, clock = datetime.now(UTC), time.perf_counter()
+    """Every step, in the order that survives a kill: keys are needed before they are gone."""
+    clock = time.perf_counter()
     asked = found.asked
     if not asked.hashes:
         return _ended(spec, found, PUBLISHED, f"no record of {spec.space!r} matches: nothing to do")
     written = append_tombstones(ref, asked.records, operation, who, request.reason)
-    drop_held_rejects(ref, asked)
     blanked = blank_builds(ref, asked)
     contents = found.holding.contents | found.staged.contents
     kept = _kept_contents(ref, found, contents)
     vectors = sweep_staged(spec.workdir, found.staged, contents, kept)
-    release = None
-    if found.release is not None and _must_publish(found):
-        release = _publish(spec, ref, found, operation, started, clock)
-    retired = sorted(found.held)
+    lease.check()
+    release = _publish(spec, ref, found, operation, clock) if _must_publish(found) else None
+    lease.check()
     if try_open(ref) is not None:
-        retire(ref, frozenset(retired))
+        retire(ref, found.held)
         clean(ref)
+    drop_held_rejects(ref, asked)
     clean_companions(ref)
-    proof = prove(
-        ref,
-        spec.workdir,
-        asked,
-        [*found.holding.texts, *found.staged.texts],
-        contents,
-        kept,
-    )
+    texts = [*found.holding.texts, *found.staged.texts]
+    proof = prove(ref, spec.workdir, asked, texts, contents, kept)
     figures = {
         "records": len(asked.hashes),
         "rows_removed": found.holding.rows,
         "tombstones": written,
         "release": release.name if release else None,
-        "retired": retired,
+        "retired": sorted(found.held),
         "rejects_removed": found.rejects.rows,
         "verdicts_blanked": blanked,
         "files_removed": len(found.staged.going),
@@ -141,24 +142,35 @@ def _erase(
     }
     if proof.findings:
         return _ended(spec, found, FAILED, _not_proved(spec, proof), figures, proof)
+    _record(ref, request, operation, who, figures, proof)
+    return _ended(spec, found, PUBLISHED, _done(spec, figures, proof), figures, proof)
+
+
+def _record(
+    ref: TableRef,
+    request: Request,
+    operation: str,
+    who: str,
+    figures: dict[str, Any],
+    proof: Proof,
+) -> None:
+    """Write the event: with it this erasure, and every one before it, is finished."""
     operations = sorted({operation, *read_tombstones(ref)["operation"]})
     after = {**figures, "operations": operations, "proof": proof.figures()}
     append_event(
         ref,
         event="forget",
         build_id=operation,
-        release=release.name if release else None,
+        release=figures["release"],
         who=who,
         reason=request.reason,
         after=json.dumps(after),
     )
-    return _ended(spec, found, PUBLISHED, _done(spec, figures, proof), figures, proof)
 
 
 def _must_publish(found: Found) -> bool:
     """Whether the release that readers get holds something."""
-    assert found.release is not None
-    return found.release.name in found.held
+    return found.release is not None and found.release.name in found.held
 
 
 def _kept_contents(ref: TableRef, found: Found, contents: frozenset[bytes]) -> frozenset[bytes]:
@@ -171,32 +183,28 @@ def _kept_contents(ref: TableRef, found: Found, contents: frozenset[bytes]) -> f
     return frozenset(rows.filter(~found.asked.named(rows["id"]))["content_hash"])
 
 
-def _publish(
-    spec: SpaceSpec, ref: TableRef, found: Found, operation: str, started: datetime, clock: float
-) -> Release:
+def _publish(spec: SpaceSpec, ref: TableRef, found: Found, operation: str, clock: float) -> Release:
     """The new release and its record; readers of the tag get it from here on."""
-    prod = found.release
+    prod, tag = found.release, spec.publish.tag
     assert prod is not None
-    made: list[Manifest] = []
 
-    def properties(base: Any, stays: Stays) -> dict[str, str]:
-        manifest = manifest_without(prod, found.rejects, stays, operation, spec.publish.tag)
+    def properties(base: Base, stays: Stays) -> dict[str, str]:
         seconds = time.perf_counter() - clock
-        manifest = manifest.model_copy(
+        now = datetime.now(UTC)
+        manifest = manifest_without(prod, found.rejects, stays, operation, tag).model_copy(
             update={
-                "started_at": started,
-                "finished_at": datetime.now(UTC),
+                "started_at": now - timedelta(seconds=seconds),
+                "finished_at": now,
                 "timings": Timings(publish=seconds, total=seconds),
             }
         )
-        made.append(manifest)
         return manifest_properties(manifest, base.release + 1)
 
     retire(ref, frozenset())  # a data tag of an erasure that was killed before its release
-    copy_rejects(ref, prod.manifest.build_id, operation)
+    copy_rejects(ref, prod.manifest.build_id, operation, found.asked)
     files = frozenset(found.holding.files)
     try:
-        release = erase_rows(ref, operation, found.asked, files, prod, spec.publish.tag, properties)
+        release = erase_rows(ref, operation, found.asked, files, prod, tag, properties)
     except Exception:
         if all(each.manifest.build_id != operation for each in list_releases(ref)):
             drop_rejects(ref, operation)

@@ -100,14 +100,15 @@ def _places(rows: pa.Table) -> pl.Series:
     return pl.Series("id", item_ids(sources, keys, None)).cast(pl.String)
 
 
-def copy_rejects(ref: TableRef, build_id: str, operation: str) -> None:
-    """The rejects of a build once more, as those of the release that this operation publishes."""
+def copy_rejects(ref: TableRef, build_id: str, operation: str, asked: Asked) -> None:
+    """The rejects of a build but the records', as those of the release that is published now."""
     import lance
 
     dataset = try_open(ref.companion("rejects"))
     if dataset is None:
         return
     found = dataset.to_table(filter=f"build_id = {sql_string(build_id)}", scan_in_order=True)
+    found = found.filter(pa.array((~asked.named(_places(found))).to_numpy()))
     if found.num_rows:
         at = found.schema.get_field_index("build_id")
         mine = pa.repeat(pa.scalar(operation, pa.string()), found.num_rows)

@@ -25,7 +25,7 @@ INTERRUPTED = 130
 LOADED = time.perf_counter()
 """When the process had read this file: what it imports from here on is start up of a build."""
 
-COMMANDS = ("first", "build", "reading", "rejects", "history", "upkeep")
+COMMANDS = ("first", "build", "reading", "rejects", "history", "upkeep", "forget")
 """The modules of `flows.commands`, in the order in which a newcomer meets their commands."""
 
 for module in COMMANDS:

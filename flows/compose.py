@@ -38,6 +38,7 @@ from tasks.publish.publish import publish
 from tasks.publish.stage import Candidate, discard, stage
 from tasks.table.companions import append_build, append_rejects, drop_rejects
 from tasks.table.releases import Release
+from tasks.table.tombstones import tombstone_files
 from tasks.table.transaction import ConflictError, is_committed
 
 ATTEMPTS = 20
@@ -83,6 +84,7 @@ def _attempt(job: Job, embedded: int) -> Outcome | int:
             waive=waive_records(job, standing),
             table=job.table,
             release=standing.release,
+            tombstones=tombstone_files(job.table, job.store),
         )
     except SourceError as error:
         if standing.release is None:

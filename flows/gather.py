@@ -6,7 +6,7 @@ the release that stands, for the records that it keeps of files that are gone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -89,15 +89,17 @@ def gather(
     workers: int,
     table: TableRef,
     release: Release | None,
+    tombstones: Mapping[str, str],
     retried: frozenset[str] = frozenset(),
     waive: Waive | None = None,
 ) -> State:
     """Read, validate, chunk and compare everything; `known` are the published user columns.
 
-    `release` is the one of `table` that stands, None where there is none. Records that were
-    rejected for a reason in `retried` are read again. A state that a validation refuses has no
-    items: see its verdicts, which `waive` may change before that is decided. Raises `SourceError`
-    for a source that cannot be listed or is empty.
+    `release` is the one of `table` that stands, None where there is none. `tombstones` are the
+    files of `tombstone_files`: what was forgotten is not read. Records that were rejected for a
+    reason in `retried` are read again. A state that a validation refuses has no items: see its
+    verdicts, which `waive` may change before that is decided. Raises `SourceError` for a source
+    that cannot be listed or is empty.
     """
     from tasks.chunk.chunk_part import chunk_part
     from tasks.chunk.rule import chunk_rule
@@ -112,7 +114,7 @@ def gather(
     from tasks.validate.suite import load_suite
 
     suite = load_suite(spec, store)
-    found = runner.run("ingest", survey, spec, known)
+    found = runner.run("ingest", survey, spec, known, tombstones)
     specs = [part for listing in found.listings for part in listing.parts]
     if retried:
         calls = [(part, retried, store) for part in specs]

@@ -51,6 +51,20 @@ def item_id(source: str, key: str, chunk: int | None) -> str:
     return place if chunk is None else f"{place}#{chunk}"
 
 
+def split_id(name: str) -> tuple[str, str]:
+    """Source and key of an item's id, or of a record's `source:key`.
+
+    Raises `ValueError` for what is neither.
+    """
+    source, sign, place = name.partition(":")
+    if not (source and sign and place):
+        raise ValueError(f"{name!r} is no id; expected source:key, or source:key#chunk")
+    key = place.partition("#")[0]
+    for sign, code in reversed(_ESCAPES):
+        key = key.replace(code, sign)
+    return source, key
+
+
 def item_ids(
     sources: pa.ChunkedArray, keys: pa.ChunkedArray, chunks: pa.ChunkedArray | None
 ) -> pa.ChunkedArray:

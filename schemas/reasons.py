@@ -34,6 +34,7 @@ class Reason(StrEnum):
     IMAGE_TOO_SMALL = "image-too-small"
     SOURCE_CHANGED = "source-changed"
     EMBED_FAILED = "embed-failed"
+    FORGOTTEN = "forgotten"
 
 
 MEANING: dict[Reason, str] = {
@@ -59,6 +60,7 @@ MEANING: dict[Reason, str] = {
     Reason.IMAGE_TOO_SMALL: "the picture's shorter side is below the minimum",
     Reason.SOURCE_CHANGED: "the source changed between reading and embedding",
     Reason.EMBED_FAILED: "the embedder could not embed it",
+    Reason.FORGOTTEN: "the record was forgotten on request, and the source still holds it",
 }
 
 OUTSIDE_SHARE = ("superseded", "forgotten")

@@ -32,6 +32,7 @@ class PartSpec:
     columns: tuple[tuple[str, str], ...]  # the user's columns: (name in the table, arrow type)
     thumbnails: bool
     storage_options: tuple[tuple[str, str], ...] = ()  # option → environment variable's name
+    tombstones: str = ""  # path of the source's tombstones; "": it has none
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@
 
 The rejects are put in place first: the records file's existence says that both are whole. `row`
 numbers every record of the part in (file, row) order, rejected ones too, so that in each part
-records + rejects = records met.
+records + rejects = records met. What was forgotten is left out before anything of it is written.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from schemas.progress import SILENT, Progress
 from schemas.reasons import MEANING, Reason
 from schemas.refs import FileRef, PartSpec, RecordsPart, RejectsRef
 from tasks.ingest.column_types import arrow_type
+from tasks.ingest.forgotten import leave_out, read_hashes
 from tasks.ingest.grouping import holds_many
 from tasks.ingest.reader import RawBatch, Rejected, UnreadableError, reader_for
 from tasks.ingest.readings import (
@@ -88,12 +89,10 @@ def write_part(part: PartSpec, store: Store, reading: Reading, progress: Progres
     with store.create("records", reading.records) as path:
         writers = rejects_writer(part, store, reading.rejects), RecordsWriter(path, part)
         with writers[0] as rejects, writers[1] as records:
-            for row, file, raw in numbered_batches(part, progress):
-                table, refused = judge(raw, file, part, row)
-                _check_count(file, raw, table.num_rows + len(refused))
+            for table, refused in judged_batches(part, progress):
                 records.add(table)
                 for reject in refused:
-                    rejects.add(**reject_row(reject, file, part, row))
+                    rejects.add(**reject)
     path = store.path("records", reading.records)
     return records_part(part, reading, path, records.rows, rejects.ref)
 
@@ -104,11 +103,20 @@ def rejects_writer(part: PartSpec, store: Store, name: str) -> RejectsWriter:
     return RejectsWriter(store, name, source=source.name, kind=source.kind, stage="ingest")
 
 
-def numbered_batches(part: PartSpec, progress: Progress) -> Iterator[tuple[int, FileRef, RawBatch]]:
-    """`raw_batches` with the row of the part at which each begins."""
-    row = 0
+def judged_batches(
+    part: PartSpec, progress: Progress, row: int = 0
+) -> Iterator[tuple[pa.Table, list[dict[str, object]]]]:
+    """The usable records of each batch and its rejects as rows; `row` is that of the first record.
+
+    What was forgotten is among the rejects, without its key.
+    """
+    hashes = read_hashes(part.tombstones)
     for file, raw in raw_batches(part):
-        yield row, file, raw
+        table, refused = judge(raw, file, part, row)
+        if hashes:
+            table, refused = leave_out(table, refused, hashes, raw, file, part, row)
+        _check_count(file, raw, table.num_rows + len(refused))
+        yield table, [_reject_row(reject, file, part, row) for reject in refused]
         row += raw.met
         progress.advance(raw.met)
 
@@ -156,7 +164,7 @@ def _check_count(file: FileRef, raw: RawBatch, found: int) -> None:
         )
 
 
-def reject_row(reject: Rejected, file: FileRef, part: PartSpec, first: int) -> dict[str, object]:
+def _reject_row(reject: Rejected, file: FileRef, part: PartSpec, first: int) -> dict[str, object]:
     """The reject as a row of `REJECTS`; `first` is the row of its batch's first record."""
     return {
         "key": _writable(reject.key),

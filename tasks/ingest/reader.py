@@ -77,7 +77,8 @@ class Reader(Protocol):
 
     kind: str  # text | image
     suffixes: tuple[str, ...]  # lower case, with the dot; the longest match wins
-    many: bool  # a file holds many records and is a part of its own; False: it is one record
+    many: bool  # a file holds many records and is a part of its own; False: it is one record,
+    # and the file's key is the record's
     has_columns: bool  # `key`, `columns` and `time` of the source can name something in the file
     needs: tuple[str, ...]  # fields of the SourceSpec that this format cannot do without
 

@@ -24,17 +24,15 @@ from schemas.refs import PartSpec, RecordsPart, RejectsRef
 from tasks.ingest.grouping import holds_many
 from tasks.ingest.read_part import (
     RecordsWriter,
-    numbered_batches,
+    judged_batches,
     read_part,
     records_part,
-    reject_row,
     rejects_name,
     rejects_writer,
     settle,
     write_part,
 )
 from tasks.ingest.readings import Reading, draft_reading, keep_reading, standing_reading
-from tasks.ingest.record_checks import judge
 from tasks.store.workdir import Store
 
 MERGED_AT_ONCE = 1_024
@@ -98,10 +96,9 @@ def _retry_files(
     healed: list[pa.Table] = []
     for row in rows:
         alone = replace(part, files=(part.files[row],))
-        for _, file, raw in numbered_batches(alone, SILENT):
-            table, again = judge(raw, file, part, row)
+        for table, again in judged_batches(alone, SILENT, row):
             del refused[row]
-            refused.update((row, reject_row(reject, file, part, row)) for reject in again)
+            refused.update((row, reject) for reject in again)
             healed.append(table)
     with rejects_writer(part, store, draft.rejects) as writer:
         for row in sorted(refused):

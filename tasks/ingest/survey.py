@@ -5,8 +5,9 @@ sources ─ list_files ─ check ─ columns ─ group ─> Survey
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from schemas.identity import RULES_VERSION, digest_json
 from schemas.refs import FileRef, PartSpec, SourceListing
 from schemas.spec import SourceSpec, SpaceSpec
 from tasks.ingest.column_types import CAST_ERRORS, DECLARED, plain_type, type_name
+from tasks.ingest.forgotten import forgotten_digest
 from tasks.ingest.grouping import group_files
 from tasks.ingest.listing import list_files
 from tasks.ingest.reader import Reader, UnreadableError, reader_for
@@ -23,6 +25,8 @@ from tasks.store.opening import resolve_options
 
 READING_VERSION = 1
 """Raised when any reader or check gives other records for the same file: all is read again."""
+
+NO_TOMBSTONES: Mapping[str, str] = MappingProxyType({})
 
 HEADS_READ = 16
 """Files of a source whose heads are looked at for the types of its columns."""
@@ -46,10 +50,15 @@ class Column:
     declared: bool
 
 
-def survey(spec: SpaceSpec, known: pa.Schema | None = None) -> Survey:
+def survey(
+    spec: SpaceSpec,
+    known: pa.Schema | None = None,
+    tombstones: Mapping[str, str] = NO_TOMBSTONES,
+) -> Survey:
     """List every source, decide the columns' types and group the files into parts.
 
-    `known` are the user's columns of the published table: its types win. Raises `SourceError`
+    `known` are the user's columns of the published table: its types win. `tombstones` are the
+    files of `tombstone_files`, by source: what they name is not read. Raises `SourceError`
     where a source cannot be listed or matches nothing, `UsageError` for a column whose types clash
     and for a field that the source's format cannot do without.
     """
@@ -65,7 +74,10 @@ def survey(spec: SpaceSpec, known: pa.Schema | None = None) -> Survey:
     fields = _agree(columns, known)
     kinds = {field.name: type_name(field.type) for field in fields}
     listings = tuple(
-        _listing(source, files, kinds, spec.publish.thumbnails, names) for source, files in listed
+        _listing(
+            source, files, kinds, spec.publish.thumbnails, names, tombstones.get(source.name, "")
+        )
+        for source, files in listed
     )
     return Survey(listings, fields)
 
@@ -183,6 +195,7 @@ def _listing(
     kinds: dict[str, str],
     thumbnails: bool,
     names: tuple[tuple[str, str], ...],
+    tombstones: str,
 ) -> SourceListing:
     """The source's parts, each named by what its result depends on."""
     columns = tuple((c.target, kinds[c.target]) for c in source.columns)
@@ -195,12 +208,19 @@ def _listing(
     }
     parts = tuple(
         PartSpec(
-            digest=digest_json({**reading, "files": [asdict(file) for file in group]}),
+            digest=digest_json(
+                {
+                    **reading,
+                    "files": [asdict(file) for file in group],
+                    **forgotten_digest(tombstones, source, group),
+                }
+            ),
             source=source,
             files=group,
             columns=columns,
             thumbnails=thumbnails and source.kind == "image",
             storage_options=names,
+            tombstones=tombstones,
         )
         for group in group_files(files, source.kind)
     )

@@ -156,7 +156,8 @@ def space(tmp_path_factory, vecmill) -> Path:
 
 
 def test_every_reason_has_its_file():
-    assert {str(reason) for reason in Reason} < set(EXPECTED)
+    asked_for = {Reason.FORGOTTEN}  # no file brings it about
+    assert {str(reason) for reason in set(Reason) - asked_for} < set(EXPECTED)
 
 
 @pytest.mark.parametrize("reason", EXPECTED)

@@ -26,6 +26,7 @@ LOADED = "print('loaded:', [m for m in {heavy!r} if m in sys.modules], file=sys.
         pytest.param(["rejects", "{spec}", "--retry", "--build", "x"], HEAVY, id="wrong retry"),
         pytest.param(["report", "{spec}"], HEAVY, id="report"),
         pytest.param(["maintain", "{spec}"], HEAVY, id="maintain"),
+        pytest.param(["forget", "{spec}", "--key", "cat"], HEAVY, id="forget"),
         pytest.param(["search", "{spec}", "cat", "--mode", "text"], HEAVY, id="text search"),
     ],
 )

@@ -12,10 +12,12 @@ from PIL import Image, ImageDraw
 
 import flows.demo
 from flows.compose import build_space
+from flows.forget import forget_records
 from flows.progress import StageBars
 from flows.runner import PlainRunner
 from schemas.errors import UsageError
 from schemas.load import parse_spec
+from tasks.erase.asked import Request
 
 SCENE_CLIP = Path(flows.demo.__file__).parent / "scene_clip"
 COLOURS = ["red", "green", "blue", "yellow"]
@@ -94,3 +96,35 @@ def test_an_embedder_of_one_kind_refuses_the_other(tmp_path, kind, refused):
     write_sources(tmp_path)
     with pytest.raises(UsageError, match=rf"{refused}.*open-clip"):
         build_space(spec_in(tmp_path, kind=kind, model="some/model"))
+
+
+def test_a_picture_and_its_thumbnail_are_forgotten(tmp_path):
+    write_sources(tmp_path)
+    spec = spec_in(tmp_path)
+    build_space(spec, None, PlainRunner(StageBars("quiet")))
+    table = f"{spec.uri}/mixed.lance"
+    wanted = "key IN ('red_ellipse.png', 'green_ellipse.png')"
+    rows = lance.dataset(table, version="prod").to_table(filter=wanted).to_pylist()
+    [gone] = [row for row in rows if row["key"] == "red_ellipse.png"]
+    [other] = [row for row in rows if row["key"] == "green_ellipse.png"]
+    broken = "broken.png"
+
+    def seen(needle: bytes) -> bool:
+        held = [p.read_bytes() for p in (tmp_path / "db").rglob("*.lance") if p.is_file()]
+        return any(needle in data for data in held)
+
+    assert seen(gone["thumbnail"])
+    assert seen(other["thumbnail"])
+    request = Request(keys=("red_ellipse.png", broken), sources=("pictures",))
+    outcome = forget_records(spec, request, yes=True, who="ann")
+    assert outcome.exit_code == 0, outcome.message
+    assert outcome.document["erased"]["rejects_removed"] == 1
+    assert not seen(gone["thumbnail"])
+    assert seen(other["thumbnail"])
+    # the broken picture can no longer be judged: it was forgotten, and is no mistake any more
+    manifest = build_space(spec, None, PlainRunner(StageBars("quiet"))).manifest
+    assert manifest.counts.problems() == []
+    assert (manifest.counts.records, manifest.counts.records_rejected) == (13, 2)
+    assert manifest.counts.rows == 11
+    shares = {a.name: a.value for a in manifest.audits if a.name.startswith("max_reject")}
+    assert shares == {"max_reject_share:pictures": 0.0, "max_reject_share:captions": 0.0}

@@ -1,0 +1,1 @@
+"""Erasing whole records: from the table and its files, the companions and the `workdir`."""

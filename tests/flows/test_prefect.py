@@ -105,6 +105,19 @@ def test_the_spec_may_be_given_inline(notes, client):
     assert state.is_completed(), state.message
 
 
+def test_the_flow_maintains_what_the_command_maintains(notes, client):
+    from flows.maintain import maintain
+
+    notes.build()
+    notes.write({"only": sentence(7)})
+    notes.build(yes=True)
+    state = maintain(str(notes.spec_file()), keep=1, grace_minutes=0, return_state=True)
+    assert state.is_completed(), state.message
+    assert state.result()["retired"] == ["v0001"]
+    assert artifacts_of(client, last_run(client)) == {"notes-upkeep"}
+    assert notes.content() == {"docs:only": sentence(7)}
+
+
 class TestTheCommand:
     """`vecmill build` with a server configured is a run of the flow, and tells the same."""
 

@@ -8,6 +8,8 @@ import traceback
 import typer
 
 from schemas.errors import VecmillError
+from tasks.store.opening import without_credentials
+from tasks.table.object_store import trouble, words
 
 KEPT = "Finished work is kept, and nothing half-done is published"
 
@@ -56,7 +58,12 @@ def unexpected(error: Exception) -> int:
         return code
     if os.environ.get("VECMILL_DEBUG"):
         traceback.print_exception(error)
-    complain(f"{type(error).__name__}: {error}{_notes(error)}\n  {_next_step(error)}")
+    if (store := trouble(error)) is not None:
+        cause, step = store
+        complain(f"{cause}: {words(error)}{_notes(error)}\n  {KEPT}: {step}, and run again")
+        return 1
+    said = without_credentials(f"{type(error).__name__}: {error}")
+    complain(f"{said}{_notes(error)}\n  {_next_step(error)}")
     return 1
 
 

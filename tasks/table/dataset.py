@@ -18,6 +18,7 @@ from schemas.errors import VecmillError
 from schemas.refs import EmbedderRef
 from schemas.spec import SpaceSpec
 from tasks.store.opening import resolve_options
+from tasks.table.object_store import reach
 
 STORAGE_VERSION = "2.2"
 """Lance's file format, fixed here: what pylance 13 and lancedb 0.40 call stable."""
@@ -73,6 +74,7 @@ def try_open(ref: TableRef, version: int | str | None = None) -> Any | None:
     local = ref.local
     if local is not None and not local.is_dir():
         return None
+    reach(ref.uri, ref.storage_options)
     try:
         return lance.dataset(ref.path, version=version, storage_options=ref.options())
     except (ValueError, OSError) as error:
@@ -86,7 +88,7 @@ def open_main(ref: TableRef) -> Any:
     dataset = try_open(ref)
     if dataset is None:
         raise VecmillError(
-            f"no table {ref.space!r} at {ref.uri}: expected the folder {ref.path}; "
+            f"no table {ref.space!r} at {ref.uri}: expected it at {ref.path}; "
             "build the space first, or look at `uri` and `space` of the spec"
         )
     return dataset

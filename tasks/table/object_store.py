@@ -41,8 +41,8 @@ CAUSES = (
         "those that hold them under storage_options",
     ),
     (
-        r"403|401|accessdenied|forbidden|unauthori[sz]ed|signaturedoesnotmatch|invalidaccesskeyid"
-        r"|permission denied",
+        r"status code: 40[13]|accessdenied|forbidden|unauthori[sz]ed|signaturedoesnotmatch"
+        r"|invalidaccesskeyid",
         "the store refused the request",
         "see whether the credentials are right and may read, write and delete below `uri`",
     ),
@@ -54,12 +54,12 @@ CAUSES = (
         "http:// needs allow_http set to true)",
     ),
     (
-        r"error sending request|connection refused|timed out|timeout|dns error|connect error",
+        r"error sending request|connection refused|timed out|operation timeout|dns error",
         "the store did not answer",
         "see whether the endpoint is right and can be reached from here",
     ),
     (
-        r"\b50[0-9]\b|slowdown|slow down|internalerror|serviceunavailable|\b429\b",
+        r"status code: (5\d\d|429)|slowdown|internalerror|serviceunavailable|server error",
         UNWELL,
         "wait until it is well",
     ),
@@ -69,6 +69,9 @@ CAUSES = (
 _LANCE_ERROR = re.compile(r"lanceerror|generic (s3|gcs|microsoftazure|n/a|config) error", re.I)
 _SOURCE_LINE = re.compile(r",? ?/[^\s,]*\.rs:\d+:\d+")
 """Where in Lance's source an error arose: of no use to whoever reads the message."""
+
+_PLACES = re.compile(r"https?://\S+|s3://\S+")
+"""What a place is called says nothing about the error, whatever words are in it."""
 
 SHOWN = 400
 """Characters of a store's own words: an XML error has its code and message in there."""
@@ -100,11 +103,7 @@ def _reach(uri: str, options: tuple[tuple[str, str], ...]) -> None:
         try:
             LanceFileSession(uri, storage_options={**values, **quick}).contains(PROBE)
             return
-        except (
-            OSError,
-            ValueError,
-            RuntimeError,
-        ) as failed:  # whichever; Lance has none of its own
+        except (OSError, ValueError, RuntimeError) as failed:  # Lance has no class for it
             error = failed
     assert error is not None
     cause, step = trouble(error) or ("the store failed", "see what it says")
@@ -117,7 +116,7 @@ def _reach(uri: str, options: tuple[tuple[str, str], ...]) -> None:
 
 def trouble(error: BaseException) -> tuple[str, str] | None:
     """(cause, next step) of an object store's error as Lance raises it; None for any other."""
-    text = str(error).lower()
+    text = _PLACES.sub("", str(error)).lower()
     if not _LANCE_ERROR.search(text):
         return None
     return next(((cause, step) for part, cause, step in CAUSES if re.search(part, text)), None)

@@ -196,7 +196,7 @@ def closed_port() -> str:
 @pytest.mark.parametrize("command", ["build", "versions", "search"])
 def test_a_store_that_does_not_answer_is_told_in_seconds(remote, monkeypatch, command):
     monkeypatch.setenv("TEST_S3_ENDPOINT", closed_port())
-    check(remote, command, "the store did not answer; see whether the endpoint is right")
+    check(remote, command, "the store did not answer", "see whether the endpoint is right")
 
 
 def test_a_store_that_never_answers_is_given_up(remote, monkeypatch):
@@ -205,33 +205,34 @@ def test_a_store_that_never_answers_is_given_up(remote, monkeypatch):
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(50)
         monkeypatch.setenv("TEST_S3_ENDPOINT", f"http://127.0.0.1:{deaf.getsockname()[1]}")
-        check(remote, "build", "the store did not answer; see whether the endpoint is right")
+        check(remote, "build", "the store did not answer", "see whether the endpoint is right")
 
 
 def test_an_endpoint_without_leave_for_http(remote, monkeypatch):
     monkeypatch.setenv("TEST_S3_HTTP", "false")
-    check(remote, "build", "http:// needs allow_http set to true")
+    check(remote, "build", "do not describe a store", "http:// needs allow_http set to true")
 
 
 def test_a_bucket_that_is_not_there(remote):
     remote.changes["uri"] = "s3://no-such-bucket-here/tables"
-    check(remote, "build", "the bucket does not exist; create it, or correct `uri` in the spec")
+    check(remote, "build", "the bucket does not exist", "create it, or correct `uri` in the spec")
 
 
 def test_credentials_that_the_store_refuses(remote, faulty, monkeypatch):
     monkeypatch.setenv("TEST_S3_ENDPOINT", faulty.endpoint)
     with faulty.failing(lambda _: Fault(403)):
-        check(remote, "build", "the store refused the request; see whether the credentials")
+        check(remote, "build", "the store refused the request", "see whether the credentials")
 
 
-def check(space, command: str, message: str) -> None:
+def check(space, command: str, cause: str, step: str) -> None:
     """The command fails with that cause, its stage, what to do next, and no secret; and soon."""
     _reach.cache_clear()
     start = time.perf_counter()
     answer = space.command(command, *(["w1", "--mode", "text"] if command == "search" else []))
     assert time.perf_counter() - start < 20
     assert answer.code == 1, answer.err
-    assert message in answer.err
+    assert cause in answer.err
+    assert step in answer.err
     assert "run again" in answer.err
     assert CREDENTIALS["AWS_SECRET_ACCESS_KEY"] not in answer.err
     assert CREDENTIALS["AWS_ACCESS_KEY_ID"] not in answer.err

@@ -18,7 +18,7 @@ from schemas.errors import VecmillError
 from schemas.refs import EmbedderRef
 from schemas.spec import SpaceSpec
 from tasks.store.opening import resolve_options
-from tasks.table.object_store import reach
+from tasks.table.object_store import reach, trouble
 
 STORAGE_VERSION = "2.2"
 """Lance's file format, fixed here: what pylance 13 and lancedb 0.40 call stable."""
@@ -78,6 +78,8 @@ def try_open(ref: TableRef, version: int | str | None = None) -> Any | None:
     try:
         return lance.dataset(ref.path, version=version, storage_options=ref.options())
     except (ValueError, OSError) as error:
+        if trouble(error):  # a bucket that is "404 Not Found" is no table that may be made
+            raise
         if "not found" in str(error).lower() or "does not exist" in str(error):
             return None
         raise

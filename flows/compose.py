@@ -25,7 +25,7 @@ from flows.job import Job, open_job
 from flows.outcome import PUBLISHED, REFUSED, WRONG, Made, Outcome, draft, finished
 from flows.progress import StageBars
 from flows.recording import embedding_rate, record_build, record_inputs, write_build_report
-from flows.runner import PlainRunner, Runner
+from flows.runner import PlainRunner, Runner, timed
 from flows.standing import Held, Standing, find_standing, hold_base, wanted_schema
 from schemas.errors import SourceError, VecmillError
 from schemas.manifest import AuditResult, Manifest
@@ -142,7 +142,8 @@ def _stage_and_publish(
         committed = True
     finally:
         if not committed:
-            discard(candidate)
+            with timed(job.runner.seconds, "publish"):
+                discard(candidate)
     manifest = finished(
         job, manifest, release=release.name, version=release.version, published=True
     )
@@ -164,10 +165,22 @@ def _commit(
     job.runner.run("publish", append_rejects, job.table, job.build_id, rejects)
     try:
         return job.runner.run("publish", publish, candidate, manifest)
-    except BaseException:
-        if not is_committed(candidate.staged):
-            drop_rejects(job.table, job.build_id)
+    except BaseException as error:
+        with timed(job.runner.seconds, "publish"):
+            _take_back_rejects(job, candidate, error)
         raise
+
+
+def _take_back_rejects(job: Job, candidate: Candidate, error: BaseException) -> None:
+    """Drop the rejects of a build that failed to publish; on a full disk that fails, too."""
+    if is_committed(candidate.staged):
+        return
+    try:
+        drop_rejects(job.table, job.build_id)
+    except OSError as left:
+        error.add_note(
+            f"its rejects stay in {job.table.companion('rejects').path}, of no build: {left}"
+        )
 
 
 def _audit(

@@ -124,4 +124,5 @@ def hold_base(job: Job, standing: Standing, schema: pa.Schema) -> Iterator[Held]
         stands = 0 if standing.release is None else standing.release.number
         yield Held(tagged, plan, not dataset.schema.equals(schema), tagged.release > stands)
     finally:
-        release_base(job.table, job.build_id)
+        with timed(job.runner.seconds, "publish"):
+            release_base(job.table, job.build_id)

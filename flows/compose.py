@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from flows.embedding import embed_rows, plan_rows
 from flows.gather import gather
-from flows.guards import needs_yes, shrink_verdicts
+from flows.guards import embedding_verdicts, needs_yes, shrink_verdicts
 from flows.job import Job, open_job
 from flows.outcome import PUBLISHED, REFUSED, WRONG, Made, Outcome, draft, finished
 from flows.progress import StageBars
@@ -101,6 +101,10 @@ def _attempt(job: Job, embedded: int) -> Outcome | int:
         if job.overrides.dry_run:
             return _planned(job, standing, made)
         made = _hashed(job, standing, embed_rows(job, standing, made, held))
+        lost = embedding_verdicts(job.spec, made)
+        made = replace(made, verdicts=(*made.verdicts, *lost))
+        if made.refusing:
+            return _refused_by_gates(job, standing, made)
         if not made.changes and not held.ahead:
             return _unchanged(job, standing, made)
         if not made.changes:

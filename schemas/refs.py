@@ -32,6 +32,7 @@ class PartSpec:
     columns: tuple[tuple[str, str], ...]  # the user's columns: (name in the table, arrow type)
     thumbnails: bool
     storage_options: tuple[tuple[str, str], ...] = ()  # option → environment variable's name
+    gone: tuple[tuple[str, str], ...] = ()  # files that went since they were listed: URI → why
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,16 @@
 The rejects are put in place first: the records file's existence says that both are whole. `row`
 numbers every record of the part in (file, row) order, rejected ones too, so that in each part
 records + rejects = records met.
+
+A file that has gone since it was listed is a reject of this build alone: a part without some of its
+files has a digest of its own, and when they are back as they were it is read again.
 """
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +23,7 @@ import pyarrow.parquet as pq
 
 from schemas.arrow import records_schema
 from schemas.errors import VecmillError
+from schemas.identity import digest_json
 from schemas.progress import SILENT, Progress
 from schemas.reasons import MEANING, Reason
 from schemas.refs import FileRef, PartSpec, RecordsPart, RejectsRef
@@ -40,6 +45,14 @@ FAULTS_OF_A_FILE = frozenset(
 connection lost) is no property of the file and ends the build: a reject would be remembered."""
 
 
+class _GoneError(Exception):
+    """Files have gone since they were listed; what was read must not be taken for the listing's."""
+
+    def __init__(self, files: dict[str, str]) -> None:
+        super().__init__(f"{len(files)} files have gone")
+        self.files = files  # URI → what the system said of it
+
+
 def read_part(part: PartSpec, store: Store, progress: Progress = SILENT) -> RecordsPart:
     """Read the part, or find it read. Returns its records file with the counts of both."""
     name = f"ingest-{part.digest}"
@@ -49,6 +62,20 @@ def read_part(part: PartSpec, store: Store, progress: Progress = SILENT) -> Reco
         if rejects_path is not None:
             rows = pq.read_metadata(found).num_rows
             return _ref(part, found, rows, read_rejects_ref(rejects_path))
+    try:
+        return _read_whole(part, store, progress)
+    except _GoneError as gone:
+        return read_part(_without(part, gone.files), store)
+
+
+def _without(part: PartSpec, gone: dict[str, str]) -> PartSpec:
+    """The part as it was found: under another digest, so that files that come back are read."""
+    every = tuple(sorted({**dict(part.gone), **gone}.items()))
+    return replace(part, gone=every, digest=digest_json([part.digest, [uri for uri, _ in every]]))
+
+
+def _read_whole(part: PartSpec, store: Store, progress: Progress) -> RecordsPart:
+    name = f"ingest-{part.digest}"
     defaults = {"source": part.source.name, "kind": part.source.kind, "stage": "ingest"}
     with store.create("records", part.digest) as path:
         writers = RejectsWriter(store, name, **defaults), RecordsWriter(path, part)
@@ -61,7 +88,8 @@ def _read(
     part: PartSpec, records: RecordsWriter, rejects: RejectsWriter, progress: Progress
 ) -> None:
     row = 0
-    for file, raw in raw_batches(part):
+    gone: dict[str, str] = {}
+    for file, raw in raw_batches(part, gone):
         table, refused = judge(raw, file, part, row)
         _check_count(file, raw, table.num_rows + len(refused))
         records.add(table)
@@ -69,12 +97,21 @@ def _read(
             rejects.add(**_reject_row(reject, file, part, row))
         row += raw.met
         progress.advance(raw.met)
+    if gone:
+        raise _GoneError(gone)
 
 
-def raw_batches(part: PartSpec) -> Iterator[tuple[FileRef, RawBatch]]:
-    """Every file's batches in order; a file that cannot be read, or not to its end, is a reject."""
+def raw_batches(part: PartSpec, gone: dict[str, str]) -> Iterator[tuple[FileRef, RawBatch]]:
+    """Every file's batches in order; a file that cannot be read, or not to its end, is a reject.
+
+    Files that have gone since they were listed are put into `gone`: URI → what was said of it.
+    """
     options, kind = resolve_options(part.storage_options), part.source.kind
+    known = dict(part.gone)
     for file in part.files:
+        if file.uri in known:
+            yield file, _broken(file, kind, Reason.UNREADABLE_FILE, known[file.uri])
+            continue
         if file.problem is not None:
             reason = Reason(file.problem)
             yield file, _broken(file, kind, reason, MEANING[reason])
@@ -97,6 +134,8 @@ def raw_batches(part: PartSpec) -> Iterator[tuple[FileRef, RawBatch]]:
                     f"{file.uri} cannot be read: {type(error).__name__}: {said}; expected a disk "
                     "and a network that answer: see to that and build again"
                 ) from None
+            if isinstance(error, FileNotFoundError):
+                gone[file.uri] = said
             yield file, _broken(file, kind, Reason.UNREADABLE_FILE, said)
 
 

@@ -16,6 +16,10 @@ KEPT = "Finished work is kept, and nothing half-done is published"
 NEXT_STEPS = {
     "no space left on device": f"{KEPT}: make room on the disk and run the same command again",
     "quota exceeded": f"{KEPT}: make room within the quota and run the same command again",
+    "permission denied": f"{KEPT}: give the user that vecmill runs as the right to read and write "
+    "there, and run the same command again",
+    "read-only file system": f"{KEPT}: make the place writable, or name another in the spec, and "
+    "run the same command again",
 }
 """Part of a message, in small letters → what to do about it."""
 

@@ -155,6 +155,22 @@ def read_tags(dataset: Any) -> dict[str, dict[str, Any]]:
     return dataset.tags.list()
 
 
+def create_tag(dataset: Any, name: str, version: int) -> int:
+    """Make the tag; returns the version it is on: another one where somebody made it before.
+
+    An object store may do it and answer with an error: the request is then repeated, and refused
+    since the tag is there. So after any error the tag is looked up.
+    """
+    try:
+        dataset.tags.create(name, version)
+    except (ValueError, OSError):
+        standing = read_tags(dataset).get(name)
+        if standing is None:
+            raise
+        return int(standing["version"])
+    return version
+
+
 def base_rows(dataset: Any) -> pl.DataFrame:
     """What a build plans from.
 

@@ -97,7 +97,7 @@ def first_schema(space):
 
 
 @pytest.mark.parametrize("status", [500, 503])
-@pytest.mark.parametrize("tells", ["once", "always"])
+@pytest.mark.parametrize("tells", ["once", pytest.param("always", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("stands", [1, 0], ids=["an update", "the first content"])
 def test_a_commit_that_took_effect_and_was_answered_by_an_error(
     shaky, texts, bucket, faulty, status, tells, stands
@@ -122,6 +122,7 @@ def test_a_commit_that_took_effect_and_was_answered_by_an_error(
     assert {row["key"] for row in rows(shaky, bucket)} == {*texts, "fresh"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [500, 503])
 def test_a_commit_that_never_takes_effect(shaky, texts, bucket, faulty, status):
     shaky.build()
@@ -133,6 +134,7 @@ def test_a_commit_that_never_takes_effect(shaky, texts, bucket, faulty, status):
     settled(shaky, bucket, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["PUT", "GET", "HEAD", "LIST", "DELETE"])
 def test_every_fourth_request_of_a_kind_fails(shaky, texts, bucket, faulty, kind):
     """The requests are repeated, by Lance or by us: the build goes through."""

@@ -97,6 +97,7 @@ COMMITTED = {"db/notes__builds.lance", "work/reports"}
 """What is written when the release is there already."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 def test_a_folder_that_may_not_be_written(notes, texts, build, place):
     notes.build()

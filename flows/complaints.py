@@ -8,12 +8,18 @@ import traceback
 import typer
 
 from schemas.errors import VecmillError
+from tasks.store.opening import without_credentials
+from tasks.table.object_store import trouble, words
 
 KEPT = "Finished work is kept, and nothing half-done is published"
 
 NEXT_STEPS = {
     "no space left on device": f"{KEPT}: make room on the disk and run the same command again",
     "quota exceeded": f"{KEPT}: make room within the quota and run the same command again",
+    "permission denied": f"{KEPT}: give the user that vecmill runs as the right to read and write "
+    "there, and run the same command again",
+    "read-only file system": f"{KEPT}: make the place writable, or name another in the spec, and "
+    "run the same command again",
 }
 """Part of a message, in small letters → what to do about it."""
 
@@ -56,7 +62,12 @@ def unexpected(error: Exception) -> int:
         return code
     if os.environ.get("VECMILL_DEBUG"):
         traceback.print_exception(error)
-    complain(f"{type(error).__name__}: {error}{_notes(error)}\n  {_next_step(error)}")
+    if (store := trouble(error)) is not None:
+        cause, step = store
+        complain(f"{cause}: {words(error)}{_notes(error)}\n  {KEPT}: {step}, and run again")
+        return 1
+    said = without_credentials(f"{type(error).__name__}: {error}")
+    complain(f"{said}{_notes(error)}\n  {_next_step(error)}")
     return 1
 
 

@@ -20,12 +20,12 @@ import pyarrow as pa
 
 from flows.embedding import embed_rows, plan_rows
 from flows.gather import gather
-from flows.guards import needs_yes, shrink_verdicts
+from flows.guards import embedding_verdicts, needs_yes, shrink_verdicts
 from flows.job import Job, open_job
 from flows.outcome import PUBLISHED, REFUSED, WRONG, Made, Outcome, draft, finished, retry_in_words
 from flows.progress import StageBars, duration
 from flows.recording import embedding_rate, record_build, record_inputs, write_build_report
-from flows.runner import PlainRunner, Runner
+from flows.runner import PlainRunner, Runner, timed
 from flows.standing import Held, Standing, find_standing, hold_base, wanted_schema
 from flows.waivers import waive_gates, waive_records
 from schemas.errors import SourceError, VecmillError
@@ -111,6 +111,10 @@ def _attempt(job: Job, embedded: int) -> Outcome | int:
             return _planned(job, standing, made)
         job.runner.say(_plan_in_words(job, made.plan))
         made = _hashed(job, standing, embed_rows(job, standing, made, held))
+        lost = embedding_verdicts(job.spec, made)
+        made = replace(made, verdicts=(*made.verdicts, *lost))
+        if made.refusing:
+            return _refused_by_gates(job, standing, made)
         if not made.changes and not held.ahead:
             return _unchanged(job, standing, made)
         if not made.changes:
@@ -153,7 +157,8 @@ def _stage_and_publish(
         committed = True
     finally:
         if not committed:
-            discard(candidate)
+            with timed(job.runner.seconds, "publish"):
+                discard(candidate)
     manifest = finished(
         job, manifest, release=release.name, version=release.version, published=True
     )
@@ -177,10 +182,22 @@ def _commit(
     )
     try:
         return job.runner.run("publish", publish, candidate, manifest, job.check_lease)
-    except BaseException:
-        if not is_committed(candidate.staged):
-            drop_rejects(job.table, job.build_id)
+    except BaseException as error:
+        with timed(job.runner.seconds, "publish"):
+            _take_back_rejects(job, candidate, error)
         raise
+
+
+def _take_back_rejects(job: Job, candidate: Candidate, error: BaseException) -> None:
+    """Drop the rejects of a build that failed to publish; on a full disk that fails, too."""
+    if is_committed(candidate.staged):
+        return
+    try:
+        drop_rejects(job.table, job.build_id)
+    except OSError as left:
+        error.add_note(
+            f"its rejects stay in {job.table.companion('rejects').path}, of no build: {left}"
+        )
 
 
 def _audit(

@@ -1,4 +1,4 @@
-"""Guards that look at a build as a whole: a source that shrank, a table embedded again."""
+"""Guards that look at a build as a whole: a source shrank or vanished, a table embedded again."""
 
 from __future__ import annotations
 
@@ -42,6 +42,39 @@ def shrink_verdicts(spec: SpaceSpec, state: State, standing: Standing) -> list[A
                     f"source {source.name!r} has {here:,} records, {was:,} in "
                     f"{standing.release.name}: it lost {lost:.1%}, at most {limit:.1%} may go; "
                     "see whether the source is whole, or raise its max_shrink"
+                ),
+            )
+        )
+    return verdicts
+
+
+def embedding_verdicts(spec: SpaceSpec, made: Made) -> list[AuditResult]:
+    """`max_reject_share:<source>:items` for each source with items that could not be embedded.
+
+    Files that vanish between reading and embedding must not empty the table: what holds for the
+    records of a source holds for its items, too.
+    """
+    if made.item_rejects is None or made.state is None:
+        return []
+    limit = spec.expectations.max_reject_share
+    lost = pl.read_parquet(made.item_rejects.path, columns=["source", "id", "reason", "detail"])
+    verdicts = []
+    for (source,), rejects in lost.group_by("source", maintain_order=True):
+        items = sum(part.items for part in made.state.items if part.source == source)
+        share = rejects.height / items
+        first = rejects.row(0, named=True)
+        verdicts.append(
+            AuditResult(
+                name=f"max_reject_share:{source}:items",
+                value=share,
+                threshold=limit,
+                passed=share <= limit,
+                severity="refuse",
+                detail=(
+                    f"{rejects.height:,} of {items:,} items of source {source!r} could not be "
+                    f"embedded ({share:.1%}), at most {limit:.1%} may; the first, {first['id']!r}: "
+                    f"{first['reason']} ({first['detail']}); see whether the source is whole and "
+                    "build again"
                 ),
             )
         )

@@ -117,11 +117,13 @@ def hold_base(job: Job, standing: Standing, schema: pa.Schema) -> Iterator[Held]
         return
     with timed(job.runner.seconds, "plan"):
         ensure_table(job.table, schema)
-        tagged = take_base(job.table, job.build_id)
     try:
+        with timed(job.runner.seconds, "plan"):
+            tagged = take_base(job.table, job.build_id)
         dataset = open_version(job.table, tagged.version)
         plan = BaseRef(job.table, tagged.version, standing.vector_key)
         stands = 0 if standing.release is None else standing.release.number
         yield Held(tagged, plan, not dataset.schema.equals(schema), tagged.release > stands)
     finally:
-        release_base(job.table, job.build_id)
+        with timed(job.runner.seconds, "publish"):
+            release_base(job.table, job.build_id)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from schemas.column_names import LANCE_NAMES, RESERVED_NAMES
-from schemas.formats import ARCHIVES, DOCUMENTS, PARQUET, PICTURES, TABLES, format_of
+from schemas.formats import ARCHIVES, DOCUMENTS, PARQUET, PICTURES, TABLES, format_of, scheme_of
 from schemas.mistakes import HIDDEN, KeyPath, Mistake, Shown, looks_secret, mistake
 from schemas.places import absolute
 from schemas.spec import SourceSpec, SpaceSpec
@@ -23,6 +23,9 @@ ONE_KIND = {"sentence-transformers": "text", "timm": "image"}
 
 WHOLE_TIMES = ("timestamp", "string", "int64", "float64")
 """The types that hold the times of an append source as exactly as they were read."""
+
+TABLE_SCHEMES = frozenset({None, "file", "s3", "gs", "az", "abfss"})
+"""Where a table may lie: a folder (no scheme), or an object store that Lance writes to."""
 
 _FOR_LANCE = re.compile("[.`]")
 """Lance takes a dot for a path and a backtick for a quote; a table with such a column is lost."""
@@ -260,6 +263,13 @@ def tag(spec: SpaceSpec) -> Found:
         yield _found(("publish", "tag"), name, expected, "choose a name such as prod")
 
 
+def table_place(spec: SpaceSpec) -> Found:
+    """The table lies where Lance can keep one."""
+    if isinstance(spec.uri, str) and scheme_of(spec.uri) not in TABLE_SCHEMES:
+        step = "write a path such as ./lancedb, or a URI such as s3://bucket/folder"
+        yield _found(("uri",), spec.uri, "a folder, or an s3://, gs:// or az:// URI", step)
+
+
 def storage_options(spec: SpaceSpec) -> Found:
     """Options are names of environment variables; no value is ever shown."""
     options: Any = spec.storage_options
@@ -301,6 +311,7 @@ CHECKS: tuple[Callable[[SpaceSpec], Found], ...] = (
     embedded_kinds,
     kept_copies,
     tag,
+    table_place,
     storage_options,
 )
 

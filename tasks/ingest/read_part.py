@@ -6,6 +6,9 @@
 The rejects are put in place first: the records file's existence says that both are whole. `row`
 numbers every record of the part in (file, row) order, rejected ones too, so that in each part
 records + rejects = records met. What was forgotten is left out before anything of it is written.
+
+A file that has gone since it was listed is a reject of this build alone: a part without some of its
+files has a digest of its own, and when they are back as they were it is read again.
 """
 
 from __future__ import annotations
@@ -50,6 +53,14 @@ FAULTS_OF_A_FILE = frozenset(
 connection lost) is no property of the file and ends the build: a reject would be remembered."""
 
 
+class GoneError(Exception):
+    """Files have gone since they were listed; what was read must not be taken for the listing's."""
+
+    def __init__(self, files: dict[str, str]) -> None:
+        super().__init__(f"{len(files)} files have gone")
+        self.files = files  # URI → what the system said of it
+
+
 def read_part(part: PartSpec, store: Store, progress: Progress = SILENT) -> RecordsPart:
     """Read the part, or find it read. Returns its records file with the counts of both.
 
@@ -61,10 +72,19 @@ def read_part(part: PartSpec, store: Store, progress: Progress = SILENT) -> Reco
     if found is not None and rejects_path is not None:
         rows = pq.read_metadata(found).num_rows
         return records_part(part, reading, found, rows, read_rejects_ref(rejects_path))
-    if reading == first_reading(part.digest):
-        return write_part(part, store, reading, progress)
-    with draft_reading(store) as draft:  # what was healed is gone: all is read anew
-        return settle(part, write_part(part, store, draft, progress), store, reading)
+    try:
+        if reading == first_reading(part.digest):
+            return write_part(part, store, reading, progress)
+        with draft_reading(store) as draft:  # what was healed is gone: all is read anew
+            return settle(part, write_part(part, store, draft, progress), store, reading)
+    except GoneError as gone:
+        return read_part(_without(part, gone.files), store)
+
+
+def _without(part: PartSpec, gone: dict[str, str]) -> PartSpec:
+    """The part as it was found: under another digest, so that files that come back are read."""
+    every = tuple(sorted({**dict(part.gone), **gone}.items()))
+    return replace(part, gone=every, digest=digest_json([part.digest, [uri for uri, _ in every]]))
 
 
 def settle(part: PartSpec, read: RecordsPart, store: Store, instead: Reading) -> RecordsPart:
@@ -85,7 +105,7 @@ def rejects_name(part: PartSpec, rejects: RejectsRef) -> str:
 
 
 def write_part(part: PartSpec, store: Store, reading: Reading, progress: Progress) -> RecordsPart:
-    """Read the part into files of that reading's names."""
+    """Read the part into files of that reading's names; raises `GoneError`, see `read_part`."""
     with store.create("records", reading.records) as path:
         writers = rejects_writer(part, store, reading.rejects), RecordsWriter(path, part)
         with writers[0] as rejects, writers[1] as records:
@@ -108,10 +128,12 @@ def judged_batches(
 ) -> Iterator[tuple[pa.Table, list[dict[str, object]]]]:
     """The usable records of each batch and its rejects as rows; `row` is that of the first record.
 
-    What was forgotten is among the rejects, without its key.
+    What was forgotten is among the rejects, without its key. Raises `GoneError` at the end where
+    files have gone since they were listed.
     """
     hashes = read_hashes(part.tombstones)
-    for file, raw in raw_batches(part):
+    gone: dict[str, str] = {}
+    for file, raw in raw_batches(part, gone):
         table, refused = judge(raw, file, part, row)
         if hashes:
             table, refused = leave_out(table, refused, hashes, raw, file, part, row)
@@ -119,12 +141,21 @@ def judged_batches(
         yield table, [_reject_row(reject, file, part, row) for reject in refused]
         row += raw.met
         progress.advance(raw.met)
+    if gone:
+        raise GoneError(gone)
 
 
-def raw_batches(part: PartSpec) -> Iterator[tuple[FileRef, RawBatch]]:
-    """Every file's batches in order; a file that cannot be read, or not to its end, is a reject."""
+def raw_batches(part: PartSpec, gone: dict[str, str]) -> Iterator[tuple[FileRef, RawBatch]]:
+    """Every file's batches in order; a file that cannot be read, or not to its end, is a reject.
+
+    Files that have gone since they were listed are put into `gone`: URI → what was said of it.
+    """
     options, kind = resolve_options(part.storage_options), part.source.kind
+    known = dict(part.gone)
     for file in part.files:
+        if file.uri in known:
+            yield file, _broken(file, kind, Reason.UNREADABLE_FILE, known[file.uri])
+            continue
         if file.problem is not None:
             reason = Reason(file.problem)
             yield file, _broken(file, kind, reason, MEANING[reason])
@@ -147,6 +178,8 @@ def raw_batches(part: PartSpec) -> Iterator[tuple[FileRef, RawBatch]]:
                     f"{file.uri} cannot be read: {type(error).__name__}: {said}; expected a disk "
                     "and a network that answer: see to that and build again"
                 ) from None
+            if isinstance(error, FileNotFoundError):
+                gone[file.uri] = said
             yield file, _broken(file, kind, Reason.UNREADABLE_FILE, said)
 
 

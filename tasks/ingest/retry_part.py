@@ -23,6 +23,7 @@ from schemas.progress import SILENT, Progress
 from schemas.refs import PartSpec, RecordsPart, RejectsRef
 from tasks.ingest.grouping import holds_many
 from tasks.ingest.read_part import (
+    GoneError,
     RecordsWriter,
     judged_batches,
     read_part,
@@ -75,7 +76,10 @@ def _retry_whole(
     progress: Progress,
 ) -> RecordsPart:
     """Read all of it; taken where it has every record that stands, and others."""
-    read = write_part(part, store, draft, progress)
+    try:
+        read = write_part(part, store, draft, progress)
+    except GoneError:
+        return standing
     if read.records > standing.records:
         before, after = (pl.read_parquet(p.path, columns=["key"]) for p in (standing, read))
         if before.join(after, on="key", how="anti").is_empty():
@@ -96,15 +100,19 @@ def _retry_files(
     healed: list[pa.Table] = []
     for row in rows:
         alone = replace(part, files=(part.files[row],))
-        for table, again in judged_batches(alone, SILENT, row):
+        try:
+            batches = list(judged_batches(alone, SILENT, row))
+        except GoneError:
+            continue  # it stays the reject that it was
+        for table, again in batches:
             del refused[row]
             refused.update((row, reject) for reject in again)
             healed.append(table)
     with rejects_writer(part, store, draft.rejects) as writer:
         for row in sorted(refused):
             writer.add(**refused[row])
-    usable = pa.concat_tables(healed).sort_by("row")
-    if not usable.num_rows:
+    usable = pa.concat_tables(healed).sort_by("row") if healed else None
+    if usable is None or not usable.num_rows:
         return _unhealed(part, standing, rejects, writer.ref, store)
     with store.create("records", draft.records) as path, RecordsWriter(path, part) as records:
         for merged in _merged(standing.path, usable):

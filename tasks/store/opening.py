@@ -60,6 +60,16 @@ DRIVER_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
 """LanceDB's names of an option → fsspec's: one set of options serves the table and its sources."""
 
 
+HARMLESS = ("region", "endpoint", "http", "timeout", "retr", "style")
+"""Parts of an option's name whose value is no secret and helps to understand an error."""
+
+SHORTEST_SECRET = 6
+"""Characters: a value shorter than that would be found in any text."""
+
+_RESOLVED: dict[str, str] = {}
+"""Value → option, of every credential that this process resolved."""
+
+
 def local_path(uri: str) -> Path | None:
     """The path of a local file or `file://` URI; None for an object store."""
     if scheme_of(uri) is None:
@@ -81,7 +91,24 @@ def resolve_options(names: Iterable[tuple[str, str]]) -> dict[str, Any]:
             f"{said}: no such environment variable; storage_options name the variables that hold "
             "the values, so set them where vecmill runs"
         )
-    return {option: os.environ[name] for option, name in pairs}
+    values = {option: os.environ[name] for option, name in pairs}
+    _RESOLVED.update((value, option) for option, value in values.items() if _is_secret(option))
+    return values
+
+
+def _is_secret(option: str) -> bool:
+    return not any(part in option.lower() for part in HARMLESS)
+
+
+def without_credentials(text: str) -> str:
+    """The text without any value that a storage option of this process had, but harmless ones.
+
+    For what a library says of a store long after its options were resolved.
+    """
+    for value, option in _RESOLVED.items():
+        if len(value) >= SHORTEST_SECRET:
+            text = text.replace(value, f"({option})")
+    return text
 
 
 def without_values(text: str, options: dict[str, Any]) -> str:

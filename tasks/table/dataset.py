@@ -18,6 +18,7 @@ from schemas.errors import VecmillError
 from schemas.refs import EmbedderRef
 from schemas.spec import SpaceSpec
 from tasks.store.opening import resolve_options
+from tasks.table.object_store import reach, trouble
 
 STORAGE_VERSION = "2.2"
 """Lance's file format, fixed here: what pylance 13 and lancedb 0.40 call stable."""
@@ -73,9 +74,12 @@ def try_open(ref: TableRef, version: int | str | None = None) -> Any | None:
     local = ref.local
     if local is not None and not local.is_dir():
         return None
+    reach(ref.uri, ref.storage_options)
     try:
         return lance.dataset(ref.path, version=version, storage_options=ref.options())
     except (ValueError, OSError) as error:
+        if trouble(error):  # a bucket that is "404 Not Found" is no table that may be made
+            raise
         if "not found" in str(error).lower() or "does not exist" in str(error):
             return None
         raise
@@ -86,7 +90,7 @@ def open_main(ref: TableRef) -> Any:
     dataset = try_open(ref)
     if dataset is None:
         raise VecmillError(
-            f"no table {ref.space!r} at {ref.uri}: expected the folder {ref.path}; "
+            f"no table {ref.space!r} at {ref.uri}: expected it at {ref.path}; "
             "build the space first, or look at `uri` and `space` of the spec"
         )
     return dataset
@@ -149,6 +153,22 @@ def read_tags(dataset: Any) -> dict[str, dict[str, Any]]:
             if "not found" not in str(error).lower():
                 raise
     return dataset.tags.list()
+
+
+def create_tag(dataset: Any, name: str, version: int) -> int:
+    """Make the tag; returns the version it is on: another one where somebody made it before.
+
+    An object store may do it and answer with an error: the request is then repeated, and refused
+    since the tag is there. So after any error the tag is looked up.
+    """
+    try:
+        dataset.tags.create(name, version)
+    except (ValueError, OSError):
+        standing = read_tags(dataset).get(name)
+        if standing is None:
+            raise
+        return int(standing["version"])
+    return version
 
 
 def base_rows(dataset: Any) -> pl.DataFrame:

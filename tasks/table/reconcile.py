@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from schemas.errors import VecmillError
-from tasks.table.dataset import TableRef, open_main, read_tags, try_open
+from tasks.table.dataset import TableRef, create_tag, open_main, read_tags, try_open
 from tasks.table.history import (
     Commit,
     StrangerError,
@@ -111,8 +111,7 @@ def move_tag(ref: TableRef, tag: str) -> int:
             if tag in tags:
                 dataset.tags.update(tag, newest)
             else:
-                with contextlib.suppress(ValueError):  # created by another builder meanwhile
-                    dataset.tags.create(tag, newest)
+                create_tag(dataset, tag, newest)  # or another builder did meanwhile
     raise VecmillError(
         f"{ref.path}: tag {tag!r} was moved away {TAG_ROUNDS} times by another writer, expected "
         "it on the newest release; see what else moves it and run again"
@@ -184,21 +183,17 @@ def _finish(ref: TableRef, commit: Commit) -> Commit:
             build_indexes(ref, index_rule(manifest))
         dataset = open_main(ref)
         finished = last_with_same_rows(dataset, commit.version)
-        with contextlib.suppress(ValueError):  # another finisher, with fewer index commits
-            dataset.tags.create(name, finished)
+        create_tag(dataset, name, finished)  # or another finisher, with fewer index commits
     return commit
 
 
 def _create_tag(dataset: Any, name: str, version: int) -> None:
-    try:
-        dataset.tags.create(name, version)
-    except ValueError:
-        standing = read_tags(dataset).get(name, {}).get("version")
-        if standing != version:
-            raise VecmillError(
-                f"{dataset.uri}: tag {name!r} is on version {standing}, expected {version}; "
-                "somebody moved it: put it back, or delete it"
-            ) from None
+    standing = create_tag(dataset, name, version)
+    if standing != version:
+        raise VecmillError(
+            f"{dataset.uri}: tag {name!r} is on version {standing}, expected {version}; "
+            "somebody moved it: put it back, or delete it"
+        )
 
 
 def last_with_same_rows(dataset: Any, version: int) -> int:

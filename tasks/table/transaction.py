@@ -25,6 +25,7 @@ from schemas.errors import VecmillError
 from tasks.table.dataset import (
     STORAGE_VERSION,
     TableRef,
+    create_tag,
     open_main,
     open_version,
     read_tags,
@@ -116,7 +117,8 @@ def take_base(ref: TableRef, build_id: str) -> Base:
     """Tag main's latest version as the build's base and describe it."""
     dataset = open_main(ref)
     version = dataset.version
-    dataset.tags.create(f"{BASE_PREFIX}{build_id}", version)
+    if create_tag(dataset, f"{BASE_PREFIX}{build_id}", version) != version:
+        dataset.tags.update(f"{BASE_PREFIX}{build_id}", version)  # left of an earlier attempt
     number = _newest_release(dataset, version)
     return Base(ref, build_id, version, number, len(dataset.get_fragments()))
 

@@ -94,7 +94,7 @@ class Notes:
 
     @property
     def ref(self) -> TableRef:
-        return TableRef(self.spec.uri, "notes")
+        return TableRef.of(self.spec)
 
     def write(self, texts: dict[str, str], **columns: dict[str, object]) -> None:
         """Make the source hold exactly these texts; `columns`: name → key → value."""

@@ -71,9 +71,11 @@ class Space:
     index: str = "auto"
     tag: str = "prod"
     builds: int = 0
+    uri: str = ""  # of the table; default: a folder beside the workdir
+    storage_options: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        self.ref = TableRef(str(self.root / "db"), "notes")
+        self.ref = TableRef(self.uri or str(self.root / "db"), "notes", self.storage_options)
         self.store = Store(str(self.root / "workdir"))
 
     @property

@@ -50,10 +50,8 @@ REFUSED = [
     ("compute.engine", "work-pool", "compute.engine", "expected local (any compute engine but"),
     ("compute.engine", "ray", "compute.engine", "expected local"),
     ("storage_options", "my-block", "storage_options", "from a Prefect block is not built yet"),
-    ("uri", "s3://bucket/tables", "uri", "expected a folder on this machine (publishing to an ob"),
-    ("uri", "gs://bucket", "uri", "sources may lie on object stores"),
-    ("uri", "db://cloud", "uri", "expected a folder on this machine"),
     ("workdir", "az://container/work", "workdir", "a workdir on an object store is not built yet"),
+    ("workdir", "s3://bucket/work", "workdir", "expected a local or shared folder"),
 ]
 
 
@@ -86,6 +84,9 @@ OFF = [
     ("compute.engine", "local"),
     ("storage_options", None),
     ("uri", "file:///tmp/tables"),
+    ("uri", "s3://bucket/tables"),
+    ("uri", "gs://bucket"),
+    ("uri", "az://container/tables"),
     ("source.path", "s3://bucket/docs/*.md"),
 ]
 

@@ -74,7 +74,7 @@ def test_creators_at_once_make_one_version(ref):
 
 
 def test_a_missing_table_or_version_is_named(ref):
-    with pytest.raises(VecmillError, match=r"no table .notes. at .*db: expected the folder"):
+    with pytest.raises(VecmillError, match=r"no table .notes. at .*db: expected it at"):
         open_main(ref)
     ensure_table(ref, SCHEMA)
     with pytest.raises(VecmillError, match="has no version or tag 'prod'"):

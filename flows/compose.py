@@ -112,7 +112,7 @@ def _attempt(job: Job, embedded: int) -> Outcome | int:
         job.runner.say(_plan_in_words(job, made.plan))
         made = _hashed(job, standing, embed_rows(job, standing, made, held))
         lost = embedding_verdicts(job.spec, made)
-        made = replace(made, verdicts=(*made.verdicts, *lost))
+        made = waive_gates(job, replace(made, verdicts=(*made.verdicts, *lost)))
         if made.refusing:
             return _refused_by_gates(job, standing, made)
         if not made.changes and not held.ahead:

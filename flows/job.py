@@ -67,7 +67,7 @@ def open_job(
     """Resolve the embedder and the places, hold a lease there and sweep what the dead left.
 
     A dry run works in a scratch folder that goes; it holds nothing and sweeps nothing. Raises
-    `BusyError` while somebody erases records of the space.
+    `BusyError` while somebody erases records of a space that shares the `workdir`.
     `begun` is `time.perf_counter()` when the command began; null: now.
     """
     from tasks.embedders.resolve import resolve
@@ -87,7 +87,8 @@ def open_job(
         else:
             at_work = hold_lease(spec.workdir, name, spec.space, "build", table.path)
             lease = held.enter_context(at_work)
-            refuse_busy(spec.workdir, spec.space, "build", besides=name, busy=("forget",))
+            # its staged files may be of any space that shares the workdir
+            refuse_busy(spec.workdir, None, "build", besides=name, busy=("forget",))
             _sweep(spec, table, runner, name)
         store = Store(spec.workdir, scratch, name)
         job = Job(

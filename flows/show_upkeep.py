@@ -20,6 +20,7 @@ def _done(report: UpkeepReport) -> list[tuple[str, str]]:
     retired = tables.retired
     span = f": {retired[0]}" + (f" to {retired[-1]}" if len(retired) > 1 else "") if retired else ""
     return [
+        ("swept", str(report.swept) if report.swept else "nobody died here"),
         ("releases retired", f"{len(retired)}{span} ({tables.releases} stay)"),
         ("indexes", ", ".join(tables.indexes) or "nothing was due"),
         (

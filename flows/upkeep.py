@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from flows.sweeping import Swept, sweep
 from schemas.spec import SpaceSpec
 from tasks.store.expiry import Expired, expire
 from tasks.store.leases import Lease, hold_lease, living_leases, refuse_busy
@@ -51,6 +52,7 @@ class UpkeepReport:
     space: str
     before: Sizes
     after: Sizes
+    swept: Swept
     tables: Upkeep
     expired: Expired
     vector_files_merged: int
@@ -61,7 +63,7 @@ class UpkeepReport:
         said = {"space": self.space, **asdict(self.tables), "left": list(self.left)}
         workdir = {**asdict(self.expired), "vector_files_merged": self.vector_files_merged}
         sizes = {"before": asdict(self.before), "after": asdict(self.after)}
-        return {**said, "workdir": workdir, "bytes": sizes}
+        return {**said, "swept": asdict(self.swept), "workdir": workdir, "bytes": sizes}
 
 
 def maintain_space(
@@ -79,6 +81,7 @@ def maintain_space(
     with hold_lease(spec.workdir, name, spec.space, "maintain") as lease:
         refuse_busy(spec.workdir, spec.space, "maintain", besides=name, busy=EXCLUDING)
         before = _sizes(spec, ref)
+        swept = sweep(spec.workdir, ref, name)
         rules = Rules(
             tag=spec.publish.tag,
             keep=keep or spec.publish.keep,
@@ -102,7 +105,7 @@ def maintain_space(
                 + ", ".join(map(str, at_work))
             )
         after = _sizes(spec, ref)
-    return UpkeepReport(spec.space, before, after, tables, expired, merged, tuple(left))
+    return UpkeepReport(spec.space, before, after, swept, tables, expired, merged, tuple(left))
 
 
 def _oldest_build(spec: SpaceSpec, ref: TableRef) -> datetime | None:

@@ -26,13 +26,16 @@ TABLES = ("records", "rejects", "duplicates", "plans", "items")
 should the erasure be killed and begun again."""
 
 VECTORS = "vectors"
-VERDICTS = "verdicts"
-"""JSON whose verdicts quote keys; all of it goes, since it is judged again in no time."""
+VERDICTS = ("verdicts", "refused", "repeats")
+"""What quotes keys or contents in words of its own; all of it goes, since it is judged again."""
 
 REPORTS = "reports"
 TOMBSTONES = "tombstones"
 
-FOLDERS = (*TABLES, VECTORS, VERDICTS, REPORTS, TOMBSTONES)
+NAMELESS = ("retries", "claims")
+"""What says which file stands for which, by digests alone."""
+
+FOLDERS = (*TABLES, VECTORS, *VERDICTS, *NAMELESS, REPORTS, TOMBSTONES)
 """What builds write in a `workdir` besides leases; nothing else in it is looked at or touched."""
 
 NAMES = ("id", "duplicate_of")
@@ -82,7 +85,7 @@ def look_at_staged(root: str, space: str, asked: Asked) -> Staged:
         tuple(files),
         tuple(dict.fromkeys(unreadable)),
         tuple(sorted((folder / REPORTS / space).rglob("*"))),
-        tuple(sorted((folder / VERDICTS).glob("*"))),
+        tuple(path for name in VERDICTS for path in sorted((folder / name).glob("*"))),
         tuple(texts),
         frozenset(contents),
     )

@@ -198,8 +198,9 @@ def refuse_busy(
         if lease.name != besides and lease.work in busy
     ]
     if others:
+        of = "" if space is None else f" of space {space!r}"
         raise BusyError(
-            f"{work} of space {space!r}: " + ", ".join(map(str, others)) + " is at work in "
+            f"{work}{of}: " + ", ".join(map(str, others)) + " is at work in "
             f"{root}; expected nobody: wait until it has ended and run again"
         )
 

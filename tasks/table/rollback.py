@@ -40,6 +40,7 @@ from tasks.table.releases import (
     release_versions,
     tagged_release,
 )
+from tasks.table.tombstones import forgotten_rows, read_tombstones
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,14 @@ def vet_target(ref: TableRef, target: Release, standing: Release) -> None:
             f"{made_by.fingerprint}, {standing.name} by {stands_by.model!r} with "
             f"{stands_by.fingerprint}; another fingerprint is another embedding space, which this "
             "table cannot go back to: publish that embedder's vectors as a space of their own"
+        )
+    hashes = set(read_tombstones(ref)["hash"])
+    forgotten = forgotten_rows(open_version(ref, target.version), hashes) if hashes else 0
+    if forgotten:
+        raise UsageError(
+            f"release {target.name} holds {forgotten:,} rows of records that were forgotten, which "
+            "must not come back: roll back to a later release, or run `vecmill forget` again, "
+            "which retires the releases that hold them"
         )
 
 

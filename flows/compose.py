@@ -36,9 +36,8 @@ from tasks.audit.gates import Expected, audit_candidate
 from tasks.plan.input_hash import input_hash
 from tasks.publish.publish import publish
 from tasks.publish.stage import Candidate, discard, stage
-from tasks.table.companions import append_build, append_rejects, drop_rejects
+from tasks.table.companions import append_build, append_rejects, current_hold, drop_rejects
 from tasks.table.releases import Release
-from tasks.table.tombstones import tombstone_files
 from tasks.table.transaction import ConflictError, is_committed
 
 ATTEMPTS = 20
@@ -78,14 +77,7 @@ def _attempt(job: Job, embedded: int) -> Outcome | int:
     standing = find_standing(job)
     made = Made(embedded=embedded)
     try:
-        state = gather(
-            *(job.spec, standing.embedder, standing.columns, job.store, job.runner, job.workers),
-            retried=job.overrides.retried,
-            waive=waive_records(job, standing),
-            table=job.table,
-            release=standing.release,
-            tombstones=tombstone_files(job.table, job.store),
-        )
+        state = gather(job, standing, waive_records(job, standing))
     except SourceError as error:
         if standing.release is None:
             raise
@@ -150,6 +142,7 @@ def _stage_and_publish(
         made = waive_gates(job, made)
         if made.refusing:
             return _refused_by_gates(job, standing, made)
+        standing = replace(standing, hold=current_hold(job.table))  # it may be new, or released
         if standing.hold is not None:
             return _held(job, standing, made)
         manifest = draft(job, standing, made)

@@ -6,19 +6,24 @@ the release that stands, for the records that it keeps of files that are gone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from flows.runner import Runner
+from flows.job import Job
+from flows.standing import Standing
 from schemas.errors import SourceError
 from schemas.manifest import AuditResult, SourceRecord
 from schemas.refs import EmbedderRef, ItemsPart, RecordsPart, RejectsRef, SourceListing
 from schemas.spec import SpaceSpec
-from tasks.store.workdir import Store
-from tasks.table.dataset import TableRef
-from tasks.table.releases import Release
+from tasks.dedupe.exact import mark_exact
+from tasks.table.tombstones import tombstone_files
+
+if TYPE_CHECKING:
+    from tasks.ingest.repeats import Repeats
 
 
 @dataclass(frozen=True)
@@ -80,82 +85,35 @@ Waive = Callable[
 """Turns the verdicts on the records of some parts, less some rejects, into those that count."""
 
 
-def gather(
-    spec: SpaceSpec,
-    embedder: EmbedderRef,
-    known: pa.Schema | None,
-    store: Store,
-    runner: Runner,
-    workers: int,
-    table: TableRef,
-    release: Release | None,
-    tombstones: Mapping[str, str],
-    retried: frozenset[str] = frozenset(),
-    waive: Waive | None = None,
-) -> State:
-    """Read, validate, chunk and compare everything; `known` are the published user columns.
+def gather(job: Job, standing: Standing, waive: Waive) -> State:
+    """Read, validate, chunk and compare everything that the sources hold.
 
-    `release` is the one of `table` that stands, None where there is none. `tombstones` are the
-    files of `tombstone_files`: what was forgotten is not read. Records that were rejected for a
-    reason in `retried` are read again. A state that a validation refuses has no items: see its
-    verdicts, which `waive` may change before that is decided. Raises `SourceError` for a source
-    that cannot be listed or is empty.
+    A state that a validation refuses has no items: see its verdicts, which `waive` may change
+    before that is decided. Raises `SourceError` for a source that cannot be listed or is empty.
     """
-    from tasks.chunk.chunk_part import chunk_part
-    from tasks.chunk.rule import chunk_rule
-    from tasks.dedupe.exact import mark_exact
     from tasks.ingest.published import append_sources, source_roots
-    from tasks.ingest.read_part import read_part
     from tasks.ingest.repeats import find_repeats
-    from tasks.ingest.retry_part import retry_part
     from tasks.ingest.survey import survey
-    from tasks.validate.rows import validate_part
-    from tasks.validate.state import validate_state
-    from tasks.validate.suite import load_suite
 
-    suite = load_suite(spec, store)
-    found = runner.run("ingest", survey, spec, known, tombstones)
-    specs = [part for listing in found.listings for part in listing.parts]
-    if retried:
-        calls = [(part, retried, store) for part in specs]
-        parts = runner.map("ingest", retry_part, calls, workers=workers)
-    else:
-        parts = runner.map("ingest", read_part, [(part, store) for part in specs], workers=workers)
+    spec, run, release = job.spec, job.runner.run, standing.release
+    forgotten = tombstone_files(job.table, job.store)
+    found = run("ingest", survey, spec, standing.columns, forgotten)
+    parts = _read(job, found.listings)
     _refuse_empty(spec, found.listings, parts)
     latest = [source.name for source in spec.sources if source.on_repeat == "latest"]
-    published = append_sources(table, release, spec, found.listings)
-    again = runner.run("ingest", find_repeats, parts, store, latest, published)
-    repeats = again.rejects
-
-    rows = sum(part.records for part in parts)
-    judged = runner.map(
-        "validate",
-        validate_part,
-        [(part, (repeats,), suite, store) for part in parts],
-        rows=rows,
-    )
-    rejects = [*(part.rejects for part in parts), repeats, *judged]
-    kept = {part.source: part.records for part in again.kept}
-    verdicts = runner.run("validate", validate_state, parts, rejects, suite, spec, store, kept)
-    if waive is not None:
-        verdicts = waive(parts, rejects, verdicts)
-    items: Sequence[ItemsPart] = ()
+    published = append_sources(job.table, release, spec, found.listings)
+    again = run("ingest", find_repeats, parts, job.store, latest, published)
+    judged, verdicts = _judge(job, parts, again)
+    rejects = [*(part.rejects for part in parts), again.rejects, *judged]
+    verdicts = waive(parts, rejects, verdicts)
+    items: list[ItemsPart] = []
     duplicates = ""
     if not any(verdict.refuses for verdict in verdicts):
-        rules = {source.name: chunk_rule(spec, source, embedder) for source in spec.sources}
-        excluded = [(repeats, ref) for ref in judged]
-        items = runner.map(
-            "chunk",
-            chunk_part,
-            [
-                (part, out, rules[part.source], store)
-                for part, out in zip(parts, excluded, strict=True)
-            ],
-            rows=rows,
-        )
-        items = [*items, *again.kept]  # last: a content that a file still holds is read from there
+        items = _cut(job, standing.embedder, parts, [(again.rejects, ref) for ref in judged])
+        items += again.kept  # last: a content that a file still holds is read from there
         rejects += [part.rejects for part in items]
-        duplicates = runner.run("dedupe", mark_exact, items, spec.dedupe, store)
+        duplicates = run("dedupe", mark_exact, items, spec.dedupe, job.store)
+    manifest = release.manifest if release else None
     return State(
         columns=tuple(found.columns),
         listings=tuple(found.listings),
@@ -167,12 +125,60 @@ def gather(
         kept=again.kept,
         repeated=again.repeated,
         roots={
-            listing.name: source_roots(
-                spec.source(listing.name), listing, release.manifest if release else None
-            )
+            listing.name: source_roots(spec.source(listing.name), listing, manifest)
             for listing in found.listings
         },
     )
+
+
+def _read(job: Job, listings: Sequence[SourceListing]) -> list[RecordsPart]:
+    """Every part, read or found; in a retry those with rejects that may have healed once more."""
+    from tasks.ingest.read_part import read_part
+    from tasks.ingest.retry_part import retry_part
+
+    specs = [part for listing in listings for part in listing.parts]
+    run = partial(job.runner.map, "ingest", workers=job.workers)
+    if retried := job.overrides.retried:
+        return run(retry_part, [(part, retried, job.store) for part in specs])
+    return run(read_part, [(part, job.store) for part in specs])
+
+
+def _judge(
+    job: Job, parts: Sequence[RecordsPart], again: Repeats
+) -> tuple[list[RejectsRef], list[AuditResult]]:
+    """The records that do not meet the expectations, and the verdicts on all of them together."""
+    from tasks.validate.rows import validate_part
+    from tasks.validate.state import validate_state
+    from tasks.validate.suite import load_suite
+
+    suite = load_suite(job.spec, job.store)
+    calls = [(part, (again.rejects,), suite, job.store) for part in parts]
+    rows = sum(part.records for part in parts)
+    judged = job.runner.map("validate", validate_part, calls, rows=rows)
+    rejects = [*(part.rejects for part in parts), again.rejects, *judged]
+    kept = {part.source: part.records for part in again.kept}
+    verdicts = job.runner.run(
+        "validate", validate_state, parts, rejects, suite, job.spec, job.store, kept
+    )
+    return judged, verdicts
+
+
+def _cut(
+    job: Job,
+    embedder: EmbedderRef,
+    parts: Sequence[RecordsPart],
+    excluded: Sequence[tuple[RejectsRef, ...]],
+) -> list[ItemsPart]:
+    """The items of each part, without the records that `excluded` takes out of it."""
+    from tasks.chunk.chunk_part import chunk_part
+    from tasks.chunk.rule import chunk_rule
+
+    rules = {source.name: chunk_rule(job.spec, source, embedder) for source in job.spec.sources}
+    calls = [
+        (part, out, rules[part.source], job.store)
+        for part, out in zip(parts, excluded, strict=True)
+    ]
+    return job.runner.map("chunk", chunk_part, calls, rows=sum(part.records for part in parts))
 
 
 def _refuse_empty(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import polars as pl
 
 from schemas.refs import PlanRef, Shard
 
-PER_SHARD = {"text": 2_048, "image": 512}
-"""About 10 to 60 seconds of a small model on two cores; a kill costs at most one shard."""
+PER_SHARD = {"text": 512, "image": 512}
+"""About 10 seconds of a small model on two cores; a kill costs at most one shard."""
+
+MOST_SHARDS = 500
+"""Beyond that shards grow: each is a task and a file (FACTS: 50 to 500 tasks a run)."""
 
 
 def cut_shards(plan: PlanRef) -> list[Shard]:
@@ -16,8 +21,9 @@ def cut_shards(plan: PlanRef) -> list[Shard]:
     shards: list[Shard] = []
     offset = 0
     for kind, length in zip(*(kinds.rle().struct.field(f) for f in ("value", "len")), strict=True):
-        for start in range(0, length, PER_SHARD[kind]):
-            size = min(PER_SHARD[kind], length - start)
+        step = max(PER_SHARD[kind], ceil(length / MOST_SHARDS))
+        for start in range(0, length, step):
+            size = min(step, length - start)
             shards.append(Shard(len(shards), plan.contents, offset + start, size))
         offset += length
     return shards

@@ -161,6 +161,15 @@ def test_shards_cover_the_contents_in_order(tmp_path, monkeypatch):
     assert [(s.index, s.offset, s.length) for s in shards] == [(0, 0, 2), (1, 2, 2), (2, 4, 1)]
 
 
+def test_shards_grow_rather_than_become_too_many(tmp_path, monkeypatch):
+    monkeypatch.setitem(PER_SHARD, "text", 2)
+    monkeypatch.setattr("tasks.plan.shards.MOST_SHARDS", 2)
+    store = Store(str(tmp_path))
+    part = made_items(store, {k: k for k in "abcdefg"})
+    shards = cut_shards(plan_of(store, part, Base(1, NO_ROWS, None)))
+    assert [(s.index, s.offset, s.length) for s in shards] == [(0, 0, 4), (1, 4, 3)]
+
+
 TEXTS = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from(["x", "y", "z"]), max_size=6)
 
 

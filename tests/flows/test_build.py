@@ -226,6 +226,10 @@ def test_an_item_that_cannot_be_embedded_is_rejected_and_counted(notes, monkeypa
     monkeypatch.setattr(StaticText, "embed_tokens", choke)
     texts = {f"n{i}": sentence(i, i + 40, i + 80) for i in range(30)}
     notes.write({**texts, "copy": texts["n13"]})
+    refused = notes.build()
+    assert refused.manifest.refused_by == ("max_reject_share:docs:items",)
+    assert "2 of 31 items of source 'docs' could not be embedded (6.5%)" in refused.message
+    notes.changes["expectations"] = {"max_reject_share": 0.1}
     outcome = notes.build()
     counts = outcome.manifest.counts
     assert (counts.items, counts.rows, counts.items_rejected) == (31, 29, 2)

@@ -132,7 +132,7 @@ POINTS = {
     "after the intent": "flows.rollback.finish_rollback",
     "before the restore": "tasks.table.rollback._restore",
     "after the restore": "tasks.table.reconcile._create_tag",
-    "after the data tag": "tasks.table.reconcile._last_with_same_rows",
+    "after the data tag": "tasks.table.reconcile.last_with_same_rows",
     "after the release tag": "tasks.table.reconcile._finished",
     "before the record": "flows.recording.copy_rejects",
 }

@@ -106,7 +106,8 @@ class Lease:
         return self.age <= TIME_TO_LIVE
 
     def __str__(self) -> str:
-        return f"{self.work} {self.name} (process {self.holder.process} on {self.holder.host})"
+        whose = f"process {self.holder.process} on {self.holder.host}"
+        return f"{self.work} {self.name} of space {self.space!r} ({whose})"
 
 
 class HeldLease:
@@ -198,9 +199,8 @@ def refuse_busy(
         if lease.name != besides and lease.work in busy
     ]
     if others:
-        of = "" if space is None else f" of space {space!r}"
         raise BusyError(
-            f"{work}{of}: " + ", ".join(map(str, others)) + " is at work in "
+            f"{work}: " + ", ".join(map(str, others)) + " is at work in "
             f"{root}; expected nobody: wait until it has ended and run again"
         )
 

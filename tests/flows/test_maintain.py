@@ -96,6 +96,18 @@ def test_one_at_a_time(notes, built, work):
     assert read_leases(notes.spec.workdir) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("keep", 0), ("keep", -1), ("workdir_days", -1.0), ("grace_minutes", -1.0)]
+)
+def test_the_flow_refuses_numbers_that_mean_nothing(name, value):
+    from prefect.exceptions import ParameterTypeError
+
+    from flows.maintain import maintain
+
+    with pytest.raises(ParameterTypeError, match=f"{name}(.|\n)*greater than or equal"):
+        maintain.validate_parameters({"spec": "space.yaml", name: value})
+
+
 def test_beside_a_build_in_the_same_workdir(notes, built):
     with hold_lease(notes.spec.workdir, "b1", "another", "build"):
         report = maintain_space(notes.spec, workdir_days=0, grace=timedelta(0))

@@ -26,6 +26,7 @@ from typing import Any
 import polars as pl
 
 from flows.outcome import FAILED, PUBLISHED, REFUSED, WRONG
+from flows.rollback import finish_standing
 from schemas.manifest import Timings
 from schemas.spec import SpaceSpec
 from tasks.erase.asked import Request
@@ -45,11 +46,9 @@ from tasks.store.leases import BusyError, HeldLease, hold_alone, living_leases
 from tasks.table.companions import (
     append_build,
     append_event,
-    current_hold,
     drop_rejects,
 )
 from tasks.table.dataset import TableRef, open_version, try_open
-from tasks.table.reconcile import reconcile
 from tasks.table.releases import Release, list_releases
 from tasks.table.tombstones import append_tombstones, read_tombstones
 from tasks.table.transaction import Base
@@ -71,7 +70,7 @@ def forget_records(spec: SpaceSpec, request: Request, *, yes: bool, who: str) ->
     Raises `UsageError` for a wrong request, `BusyError` while a build (of any space that shares the
     `workdir`) or another maintenance is at work.
     """
-    ref, tag = TableRef.of(spec), spec.publish.tag
+    ref = TableRef.of(spec)
     request.check(known_sources(spec, ref))
     if not yes:
         found = find(spec, ref, request)
@@ -81,7 +80,7 @@ def forget_records(spec: SpaceSpec, request: Request, *, yes: bool, who: str) ->
     with hold_alone(spec.workdir, operation, spec.space, "forget") as lease:
         _refuse_neighbours(spec, operation)
         release_bases(ref)
-        reconcile(ref, tag, current_hold(ref) is not None)
+        finish_standing(spec, by="forget")  # its record, too, while its version is there
         found = find(spec, ref, request)
         if found.holding.strangers:
             return _ended(spec, found, REFUSED, _blocked(spec, found))

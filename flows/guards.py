@@ -18,18 +18,18 @@ AGAIN_SHARE = 0.5
 def shrink_verdicts(spec: SpaceSpec, state: State, standing: Standing) -> list[AuditResult]:
     """`max_shrink:<source>` for each source that the standing release knows.
 
-    Records that gave way to another of the same key are no loss when they go.
+    Records that gave way to another of the same key, or were forgotten, are no loss when they go.
     """
     if standing.release is None:
         return []
-    before = {s.name: s.records - s.repeated for s in standing.release.manifest.sources}
+    before = {s.name: s.wanted for s in standing.release.manifest.sources}
     verdicts = []
     for source in state.sources:
         was = before.get(source.name, 0)
         if not was:
             continue
         limit = spec.source(source.name).max_shrink
-        here = source.records - source.repeated
+        here = source.wanted
         lost = max(was - here, 0) / was
         verdicts.append(
             AuditResult(

@@ -22,14 +22,16 @@ def shrink_verdicts(spec: SpaceSpec, state: State, standing: Standing) -> list[A
     """
     if standing.release is None:
         return []
-    before = {s.name: s.wanted for s in standing.release.manifest.sources}
+    before = {s.name: s for s in standing.release.manifest.sources}
     verdicts = []
     for source in state.sources:
-        was = before.get(source.name, 0)
-        if not was:
+        old = before.get(source.name)
+        if old is None or not old.wanted:
             continue
+        was, here = old.wanted, source.wanted
+        if "repeated" not in old.model_fields_set:  # by a vecmill that did not count them
+            here = source.records
         limit = spec.source(source.name).max_shrink
-        here = source.wanted
         lost = max(was - here, 0) / was
         verdicts.append(
             AuditResult(

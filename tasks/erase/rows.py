@@ -30,7 +30,6 @@ from tasks.table.releases import (
 )
 from tasks.table.transaction import (
     Base,
-    base_tags,
     commit,
     discard,
     release_base,
@@ -55,12 +54,6 @@ class Stays:
     rejudged: int  # copies of a record that goes: one of them is kept instead
     duplicates: dict[str, int]  # kind → rows that stay marked
     records: frozenset[Record]  # that had rows
-
-
-def release_bases(ref: TableRef) -> None:
-    """Drop every base tag, beside no builder: what the dead pin could not be erased."""
-    for build_id in base_tags(ref):
-        release_base(ref, build_id)
 
 
 def erase_rows(

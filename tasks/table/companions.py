@@ -205,9 +205,11 @@ def drop_rejects(ref: TableRef, build_id: str) -> None:
 
 def copy_rejects(ref: TableRef, build_id: str, to: str) -> None:
     """Give the build `to` the rejects of `build_id`, once: a rollback finds the same state."""
-    dataset = try_open(ref.companion("rejects"))
+    companion = ref.companion("rejects")
+    dataset = try_open(companion)
     if dataset is None or dataset.count_rows(f"build_id = {sql_string(to)}"):
         return
+    dataset = upgrade(companion, dataset)
     where = f"build_id = {sql_string(build_id)}"
     names = [name for name in TABLE_REJECTS.names if name != "build_id"]
     found = dataset.scanner(columns=names, filter=where, scan_in_order=True).to_batches()
@@ -219,7 +221,7 @@ def copy_rejects(ref: TableRef, build_id: str, to: str) -> None:
         for batch in found
     )
     if dataset.count_rows(where):
-        _append(ref.companion("rejects"), TABLE_REJECTS, batches)
+        _append(companion, TABLE_REJECTS, batches)
 
 
 def read_rejects(

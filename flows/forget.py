@@ -26,6 +26,7 @@ from typing import Any
 import polars as pl
 
 from flows.outcome import FAILED, PUBLISHED, REFUSED, WRONG
+from flows.sweeping import sweep
 from schemas.manifest import Timings
 from schemas.spec import SpaceSpec
 from tasks.erase.asked import Request
@@ -38,7 +39,7 @@ from tasks.erase.companions import (
 from tasks.erase.find import Found, find, known_sources
 from tasks.erase.manifest import manifest_without
 from tasks.erase.proof import Proof, prove
-from tasks.erase.rows import Stays, clean, erase_rows, release_bases, retire
+from tasks.erase.rows import Stays, clean, erase_rows, refuse_bases, release_bases, retire
 from tasks.erase.staged import sweep_staged
 from tasks.publish.publish import manifest_properties
 from tasks.store.leases import BusyError, HeldLease, hold_alone, living_leases
@@ -69,7 +70,7 @@ def forget_records(spec: SpaceSpec, request: Request, *, yes: bool, who: str) ->
     """Erase what is asked; without `yes` only say what would go.
 
     Raises `UsageError` for a wrong request, `BusyError` while a build (of any space that shares the
-    `workdir`) or another maintenance is at work.
+    `workdir`, or of this one anywhere) or another maintenance is at work.
     """
     ref, tag = TableRef.of(spec), spec.publish.tag
     request.check(known_sources(spec, ref))
@@ -80,7 +81,9 @@ def forget_records(spec: SpaceSpec, request: Request, *, yes: bool, who: str) ->
     operation = secrets.token_hex(8)
     with hold_alone(spec.workdir, operation, spec.space, "forget") as lease:
         _refuse_neighbours(spec, operation)
-        release_bases(ref)
+        sweep(spec.workdir, ref, operation)
+        release_bases(ref, set(read_tombstones(ref)["operation"]))
+        refuse_bases(ref)
         reconcile(ref, tag, current_hold(ref) is not None)
         found = find(spec, ref, request)
         if found.holding.strangers:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -234,8 +235,8 @@ def _committed(staged: Staged, properties: dict[str, str], check: Callable[[], N
         if check is not None:
             check()  # as late as can be: whoever is taken for dead may have lost its files
         try:
-            made = uninterrupted(lambda: lance.LanceDataset.commit(dataset, transaction, **retries))
-            return made.version
+            put = partial(lance.LanceDataset.commit, dataset, transaction, **retries)
+            return uninterrupted(put).version
         except Exception as error:
             found = find_build(open_main(base.ref), base.build_id, base.version)
             if found is not None:

@@ -122,7 +122,13 @@ def _hashed(job: Job, standing: Standing, made: Made) -> Made:
     assert state is not None
     fingerprint = standing.embedder.fingerprint
     hashed = job.runner.run(
-        "plan", input_hash, state.parts, state.items, made.rejects, job.spec, fingerprint
+        "plan",
+        input_hash,
+        (*state.parts, *state.kept),
+        state.items,
+        made.rejects,
+        job.spec,
+        fingerprint,
     )
     return replace(made, input_hash=hashed)
 

@@ -61,12 +61,15 @@ def roll_back(spec: SpaceSpec, to: str | None, reason: str, who: str) -> Outcome
     return Outcome(release.manifest, PUBLISHED, message)
 
 
-def finish_standing(spec: SpaceSpec) -> Release | None:
-    """Finish what a killed build or rollback left (while held: rollbacks alone); what stands."""
+def finish_standing(spec: SpaceSpec, by: str = "rollback") -> Release | None:
+    """Finish what a killed build or rollback left (while held: rollbacks alone); what stands.
+
+    `by` is the work that does it, for the record.
+    """
     ref = TableRef.of(spec)
     release = reconcile(ref, spec.publish.tag, current_hold(ref) is not None)
     if release is not None:
-        record_release(ref, release, by="rollback")
+        record_release(ref, release, by=by)
     return release
 
 

@@ -137,10 +137,10 @@ class HeldLease:
         while not self._stop.wait(HEARTBEAT):
             try:
                 os.utime(self._path)
-            except FileNotFoundError:
-                return  # lost: `check` will say so
             except OSError:
-                continue  # a file system that stutters: the next beat may come through
+                # A file system that stutters, or a lease that is lost, as `check` will say: but a
+                # sweeper that finds this beat gives it back.
+                continue
 
     def _begin(self) -> None:
         self._thread.start()

@@ -32,6 +32,7 @@ from tasks.table.index import build_indexes, index_rule, tidy_indexes
 from tasks.table.reconcile import last_with_same_rows, move_tag, reconcile
 from tasks.table.releases import list_releases, release_at, release_name, release_versions
 from tasks.table.retention import retire
+from tasks.table.transaction import release_base, take_base
 
 TRIES = 3
 """Tries of a step that a build's commit came in between of."""
@@ -70,8 +71,8 @@ class Upkeep:
     left: list[str] = field(default_factory=list)
 
 
-def maintain_tables(ref: TableRef, rules: Rules, check: Callable[[], None]) -> Upkeep:
-    """Everything in the order above; `check` raises where the upkeep's own lease was lost.
+def maintain_tables(ref: TableRef, name: str, rules: Rules, check: Callable[[], None]) -> Upkeep:
+    """Everything in the order above; `name` is the upkeep's lease, `check` raises where it is lost.
 
     Raises `StrangerError` where something other than vecmill changed the rows.
     """
@@ -81,7 +82,7 @@ def maintain_tables(ref: TableRef, rules: Rules, check: Callable[[], None]) -> U
         advance(ref, rules.tag)
         done.retired = retire(ref, rules.keep, rules.grace, check)
         if _at_rest(ref):
-            _rewrite(ref, rules, done, check)
+            _rewrite(ref, name, rules, done, check)
         else:
             done.left.append(
                 "indexes and compaction: main holds a build that is not finished yet"
@@ -92,11 +93,13 @@ def maintain_tables(ref: TableRef, rules: Rules, check: Callable[[], None]) -> U
         done.releases = len(release_versions(read_tags(open_main(ref))))
     check()
     done.rejects_removed = _tried(lambda: trim_rejects(ref, rules.since), done, "old rejects") or 0
-    for name in COMPANIONS:
+    for beside in COMPANIONS:
         cleaned = _tried(
-            lambda name=name: clean_companion(ref.companion(name), rules.grace, name == "builds"),
+            lambda beside=beside: clean_companion(
+                ref.companion(beside), rules.grace, beside == "builds"
+            ),
             done,
-            name,
+            beside,
         )
         done.versions_removed += (cleaned or Cleaned(0, 0)).versions
     return done
@@ -172,17 +175,23 @@ def _at_rest(ref: TableRef) -> bool:
     return last_with_same_rows(dataset, newest) == dataset.latest_version
 
 
-def _rewrite(ref: TableRef, rules: Rules, done: Upkeep, check: Callable[[], None]) -> None:
+def _rewrite(
+    ref: TableRef, name: str, rules: Rules, done: Upkeep, check: Callable[[], None]
+) -> None:
+    """Indexes and compaction, under a base tag: who sweeps in another `workdir` sees that alone."""
     manifest = _newest_manifest(ref)
-
     check()
-    build_indexes(ref, index_rule(manifest))
-    # first, so that the compaction knows how much of the old indexes older releases hold now
-    done.indexes = _tried(lambda: tidy_indexes(ref), done, "indexes") or []
-    advance(ref, rules.tag)
-    check()
-    done.compacted = _tried(lambda: compact(ref), done, "compaction")
-    advance(ref, rules.tag)
+    take_base(ref, name)
+    try:
+        build_indexes(ref, index_rule(manifest))
+        # first, so that the compaction knows how much of the old indexes older releases hold now
+        done.indexes = _tried(lambda: tidy_indexes(ref), done, "indexes") or []
+        advance(ref, rules.tag)
+        check()
+        done.compacted = _tried(lambda: compact(ref), done, "compaction")
+        advance(ref, rules.tag)
+    finally:
+        release_base(ref, name)
 
 
 def _newest_manifest(ref: TableRef) -> Manifest:

@@ -99,6 +99,28 @@ def tagged_release(ref: TableRef, tag: str) -> Release | None:
     return _release(dataset, tags, number)
 
 
+def committed_release(commit: Commit) -> Release:
+    """The release that a build's commit is, tagged or not. Raises `VecmillError` for another's."""
+    number, manifest = release_number(commit), read_manifest(commit)
+    if number is None or manifest is None:
+        raise VecmillError(
+            f"version {commit.version} is of build {commit.build_id} but carries no release number "
+            "and manifest; a newer vecmill may have written it: upgrade"
+        )
+    name = release_name(number)
+    made = {"release": name, "version": commit.version, "published": True}
+    return Release(
+        number=number,
+        name=name,
+        version=commit.version,
+        data_version=commit.version,
+        manifest=manifest.model_copy(update=made),
+        tags=(),
+        at=manifest.finished_at or manifest.started_at,
+        rollback_to=commit.rollback_to,
+    )
+
+
 def release_at(tags: dict[str, Any], version: int) -> int | None:
     """The number of the release whose rows `version` holds, as far as tags tell; None: of none.
 

@@ -55,7 +55,12 @@ def known(error: VecmillError) -> int:
 
 
 def unexpected(error: Exception) -> int:
-    """Usage errors of typer are 2; anything else is 1, with its stage and the next step."""
+    """Usage errors of typer are 2; anything else is 1, with its stage and the next step.
+
+    Arrow and Lance make an error of their own of a Ctrl-C while they ask for the next batch.
+    """
+    if KeyboardInterrupt.__name__ in str(error):
+        return interrupted()
     show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
     if show is not None and isinstance(code, int):
         show()

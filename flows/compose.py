@@ -153,7 +153,9 @@ def _stage_and_publish(
         made = waive_gates(job, made)
         if made.refusing:
             return _refused_by_gates(job, standing, made)
-        standing = replace(standing, hold=current_hold(job.table))  # it may be new, or released
+        if current_hold(job.table) != standing.hold:
+            # set by hand, by a rollback that moved what stands, or released: look again
+            raise ConflictError(f"space {job.spec.space!r}: its hold changed during the build")
         if standing.hold is not None:
             return _held(job, standing, made)
         manifest = draft(job, standing, made)

@@ -41,7 +41,7 @@ from tasks.erase.companions import (
 from tasks.erase.find import Found, find, known_sources
 from tasks.erase.manifest import manifest_without
 from tasks.erase.proof import Proof, prove
-from tasks.erase.rows import Stays, clean, erase_rows, retire
+from tasks.erase.rows import Stays, clean, erase_rows, refuse_bases, release_bases, retire
 from tasks.erase.staged import sweep_staged
 from tasks.publish.publish import manifest_properties
 from tasks.store.leases import BusyError, HeldLease, hold_alone, living_leases
@@ -51,9 +51,9 @@ from tasks.table.companions import (
     drop_rejects,
 )
 from tasks.table.dataset import TableRef, open_version, try_open
-from tasks.table.releases import BASE_PREFIX, Release, list_releases
+from tasks.table.releases import Release, list_releases
 from tasks.table.tombstones import append_tombstones, read_tombstones
-from tasks.table.transaction import Base, base_tags, release_base
+from tasks.table.transaction import Base
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,9 @@ def forget_records(spec: SpaceSpec, request: Request, *, yes: bool, who: str) ->
     operation = secrets.token_hex(8)
     with hold_alone(spec.workdir, operation, spec.space, "forget") as lease:
         _refuse_neighbours(spec, operation)
-        _refuse_builders(spec, ref, operation)
+        sweep(spec.workdir, ref, operation)
+        release_bases(ref, set(read_tombstones(ref)["operation"]))
+        refuse_bases(ref)
         finish_standing(spec, by="forget")  # its record, too, while its version is there
         found = find(spec, ref, request)
         if found.holding.strangers:
@@ -97,26 +99,6 @@ def _refuse_neighbours(spec: SpaceSpec, operation: str) -> None:
             f"forget of space {spec.space!r}: {', '.join(map(str, others))} is at work in "
             f"{spec.workdir}, for space {others[0].space!r}, whose staged files may have to go; "
             "expected nobody: wait until it has ended and run again"
-        )
-
-
-def _refuse_builders(spec: SpaceSpec, ref: TableRef, operation: str) -> None:
-    """Sweep what the dead left; raise `BusyError` where a builder works in another `workdir`.
-
-    It holds no lease here. What it has staged is in no version, so it would be erased.
-    """
-    sweep(spec.workdir, ref, operation)
-    own = set(read_tombstones(ref)["operation"])
-    for build_id in base_tags(ref):
-        if build_id in own:  # an erasure that was broken off
-            release_base(ref, build_id)
-            continue
-        tag = f"{BASE_PREFIX}{build_id}"
-        raise BusyError(
-            f"forget of space {spec.space!r}: build {build_id} began from the version with the tag "
-            f"{tag!r} and has no lease in {spec.workdir}; expected nobody at work, also in another "
-            "workdir: wait until it has ended and run again. If it was killed, delete its tag: "
-            f"`lance.dataset({ref.path!r}).tags.delete({tag!r})`; after a day it counts as dead"
         )
 
 

@@ -24,6 +24,7 @@ from tasks.table.tombstones import tombstone_files
 
 if TYPE_CHECKING:
     from tasks.ingest.repeats import Repeats
+    from tasks.validate.suite import Suite
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,9 @@ def gather(job: Job, standing: Standing, waive: Waive) -> State:
     from tasks.ingest.published import append_sources, source_roots
     from tasks.ingest.repeats import find_repeats
     from tasks.ingest.survey import survey
+    from tasks.validate.suite import load_suite
 
+    suite = load_suite(job.spec, job.store)  # first: a wrong one is refused before anything is read
     spec, run, release = job.spec, job.runner.run, standing.release
     forgotten = tombstone_files(job.table, job.store)
     found = run("ingest", survey, spec, standing.columns, forgotten)
@@ -108,7 +111,7 @@ def gather(job: Job, standing: Standing, waive: Waive) -> State:
     latest = [source.name for source in spec.sources if source.on_repeat == "latest"]
     published = append_sources(job.table, release, spec, found.listings)
     again = run("ingest", find_repeats, parts, job.store, latest, published)
-    judged, verdicts = _judge(job, parts, again)
+    judged, verdicts = _judge(job, suite, parts, again)
     rejects = [*(part.rejects for part in parts), again.rejects, *judged]
     verdicts = waive([*parts, *again.kept], rejects, verdicts)
     items: list[ItemsPart] = []
@@ -150,14 +153,12 @@ def _read(job: Job, listings: Sequence[SourceListing]) -> list[RecordsPart]:
 
 
 def _judge(
-    job: Job, parts: Sequence[RecordsPart], again: Repeats
+    job: Job, suite: Suite, parts: Sequence[RecordsPart], again: Repeats
 ) -> tuple[list[RejectsRef], list[AuditResult]]:
     """The records that do not meet the expectations, and the verdicts on all of them together."""
     from tasks.validate.rows import validate_part
     from tasks.validate.state import validate_state
-    from tasks.validate.suite import load_suite
 
-    suite = load_suite(job.spec, job.store)
     calls = [(part, (again.rejects,), suite, job.store) for part in parts]
     rows = sum(part.records for part in parts)
     judged = job.runner.map("validate", validate_part, calls, rows=rows)

@@ -88,7 +88,7 @@ def maintain_space(
             since=_oldest_build(spec, ref),
             grace=grace,
         )
-        tables = maintain_tables(ref, rules, lease.check)
+        tables = maintain_tables(ref, name, rules, lease.check)
 
         def others() -> list[Lease]:
             return [each for each in living_leases(spec.workdir) if each.name != name]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import http.client
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -39,10 +40,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Fault:
-    """What the client is told; `after`: the store did what it was asked before that."""
+    """What the client is told; `after`: the store did what it was asked before that.
 
-    status: int
+    Without a `status` it is told what the store says, `late` seconds after it asked.
+    """
+
+    status: int | None
     after: bool = False
+    late: float = 0.0
 
 
 Rule = Callable[[Asked], Fault | None]
@@ -87,9 +92,11 @@ def faulty_store(behind: str) -> Iterator[FaultyStore]:
                 fault = store.rule(asked) if store.rule else None
                 if fault is not None:
                     store.failed.append(asked)
-            if fault is None or fault.after:
-                status, headers, answer = self.forward(body)
             if fault is not None:
+                time.sleep(fault.late)
+            if fault is None or fault.after or fault.status is None:
+                status, headers, answer = self.forward(body)
+            if fault is not None and fault.status is not None:
                 code, message = SAID[fault.status]
                 text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
                 status, headers, answer = fault.status, {}, text.encode()
@@ -100,7 +107,8 @@ def faulty_store(behind: str) -> Iterator[FaultyStore]:
                 self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(answer)
+                with suppress(BrokenPipeError):  # a client that did not wait for the answer
+                    self.wfile.write(answer)
 
         def forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
             connection = http.client.HTTPConnection(target, timeout=60)

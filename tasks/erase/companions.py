@@ -195,11 +195,10 @@ def _blanked(value: Any, named: Any) -> Any:
 
 def clean_companions(ref: TableRef) -> None:
     """Write deletions out and leave the newest version of each companion alone on disk."""
-    for name in ("rejects", "builds"):
-        companion = ref.companion(name)
-        dataset = try_open(companion)
-        if dataset is not None:
-            dataset.optimize.compact_files(
-                materialize_deletions=True, materialize_deletions_threshold=0.0
-            )
-            clean(companion)
+    rejects = try_open(ref.companion("rejects"))
+    if rejects is not None:
+        rejects.optimize.compact_files(
+            materialize_deletions=True, materialize_deletions_threshold=0.0
+        )
+    for name in ("rejects", "builds"):  # of the log no row is ever deleted, and its order counts
+        clean(ref.companion(name))

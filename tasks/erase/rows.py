@@ -19,10 +19,12 @@ import polars as pl
 import pyarrow as pa
 
 from tasks.erase.asked import Asked, Record
+from tasks.store.leases import BusyError
 from tasks.table.dataset import TableRef, open_main, open_version, read_tags, try_open
 from tasks.table.history import main_versions, read_commit
 from tasks.table.reconcile import finish
 from tasks.table.releases import (
+    BASE_PREFIX,
     DATA_PREFIX,
     Release,
     release_name,
@@ -30,6 +32,7 @@ from tasks.table.releases import (
 )
 from tasks.table.transaction import (
     Base,
+    base_tags,
     commit,
     discard,
     release_base,
@@ -54,6 +57,28 @@ class Stays:
     rejudged: int  # copies of a record that goes: one of them is kept instead
     duplicates: dict[str, int]  # kind → rows that stay marked
     records: frozenset[Record]  # that had rows
+
+
+def release_bases(ref: TableRef, operations: set[str]) -> None:
+    """Drop the base tags of these erasures: of one that was broken off, and is taken up now."""
+    for operation in operations & base_tags(ref).keys():
+        release_base(ref, operation)
+
+
+def refuse_bases(ref: TableRef) -> None:
+    """Raise `BusyError` where a build has a base tag: what it has staged would be erased with it.
+
+    Ask when what the dead left is swept: a builder that works in another `workdir` shows nothing
+    but this tag.
+    """
+    if builds := sorted(base_tags(ref)):
+        names = ", ".join(f"{BASE_PREFIX}{build}" for build in builds)
+        raise BusyError(
+            f"forget of space {ref.space!r}: the table has the tags {names} of builds without a "
+            "lease here, expected none: they may be at work in another workdir; run again when "
+            "they have ended. A dead build's tag goes by itself a day after it was made, or by "
+            f"`lance.dataset({ref.path!r}).tags.delete({BASE_PREFIX + builds[0]!r})`"
+        )
 
 
 def erase_rows(
@@ -212,24 +237,36 @@ def _delete_tag(dataset: Any, name: str) -> None:
 def clean(ref: TableRef) -> None:
     """Remove every version without a tag, and every file that no version left refers to.
 
-    Only beside no builder: what one has staged belongs to no version either.
+    Raises `BusyError` beside a builder: what it has staged belongs to no version either. In this
+    order one that comes meanwhile loses nothing: files are listed, builders are looked for, and
+    only then it is asked which of the files a version refers to.
     """
     dataset = try_open(ref)
     if dataset is None:
         return
     session = dataset.new_file_session()
-    for path in session.list("_versions"):
-        if path.rpartition("/")[2].startswith("d"):  # a candidate that nobody will publish
-            session.delete_file(path)
+    candidates = [
+        path for path in session.list("_versions") if path.rpartition("/")[2].startswith("d")
+    ]
     dataset.cleanup_old_versions(
-        older_than=timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False
+        older_than=timedelta(0), delete_unverified=False, error_if_tagged_old_versions=False
     )
-    for path in loose_files(open_main(ref)):
-        session.delete_file(path)
+    every = _files(open_main(ref))
+    refuse_bases(ref)
+    for path in [*candidates, *_loose(open_main(ref), every)]:
+        if session.contains(path):
+            session.delete_file(path)
 
 
 def loose_files(dataset: Any) -> list[str]:
     """Files in the dataset's folder that no version refers to and that are none of Lance's own."""
-    every = dataset.all_files().read_all().column("path").to_pylist()
+    return _loose(dataset, _files(dataset))
+
+
+def _files(dataset: Any) -> list[str]:
+    return dataset.all_files().read_all().column("path").to_pylist()
+
+
+def _loose(dataset: Any, every: list[str]) -> list[str]:
     tracked = set(dataset.tracked_files().read_all().column("path").to_pylist())
     return sorted(path for path in every if path not in tracked and not path.startswith(UNTRACKED))

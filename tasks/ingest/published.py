@@ -161,8 +161,9 @@ def find_contenders(published: PublishedRef, parts: Sequence[RecordsPart]) -> pl
 
     Where it does, what the file says now is the truth and what was published of it is not asked. A
     file that cannot be read says nothing. Where keys come from another column now, a file holds all
-    its records under other keys, and none of the old ones stays. What was forgotten never contends:
-    an erasure that was killed leaves it in the release, and nothing may publish it again.
+    its records under other keys, and none of the old ones stays. What was forgotten is no
+    contender: an erasure that was killed leaves it in the release, and nothing may publish it
+    again.
     """
     dataset = published.open()
     frames = [pl.DataFrame(schema=CONTENDERS)]

@@ -106,7 +106,8 @@ class Lease:
         return self.age <= TIME_TO_LIVE
 
     def __str__(self) -> str:
-        return f"{self.work} {self.name} (process {self.holder.process} on {self.holder.host})"
+        whose = f"process {self.holder.process} on {self.holder.host}"
+        return f"{self.work} {self.name} of space {self.space!r} ({whose})"
 
 
 class HeldLease:
@@ -136,10 +137,10 @@ class HeldLease:
         while not self._stop.wait(HEARTBEAT):
             try:
                 os.utime(self._path)
-            except FileNotFoundError:
-                return  # lost: `check` will say so
             except OSError:
-                continue  # a file system that stutters: the next beat may come through
+                # A file system that stutters, or a lease that is lost, as `check` will say: but a
+                # sweeper that finds this beat gives it back.
+                continue
 
     def _begin(self) -> None:
         self._thread.start()
@@ -198,9 +199,8 @@ def refuse_busy(
         if lease.name != besides and lease.work in busy
     ]
     if others:
-        of = "" if space is None else f" of space {space!r}"
         raise BusyError(
-            f"{work}{of}: " + ", ".join(map(str, others)) + " is at work in "
+            f"{work}: " + ", ".join(map(str, others)) + " is at work in "
             f"{root}; expected nobody: wait until it has ended and run again"
         )
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from tasks.table.dataset import TableRef, open_main, open_version, read_tags
 from tasks.table.fragments import fragment_rows
+from tasks.table.releases import BASE_PREFIX
 
 DEAD_SHARE = 0.1
 """Share of a group's bytes that a rewrite must free: Lance's own threshold for deleted rows."""
@@ -130,8 +131,9 @@ def _small(piece: Piece, rows: int) -> bool:
 def compact(ref: TableRef) -> Compacted | None:
     """Rewrite what is due; None where nothing is. Raises what Lance raises on a conflict."""
     dataset = open_main(ref)
-    tagged = {int(tag["version"]) for tag in read_tags(dataset).values()} - {dataset.version}
-    older = [open_version(ref, version) for version in sorted(tagged)]
+    tags = read_tags(dataset).items()  # but of builds under way, which go soon
+    tagged = {int(tag["version"]) for name, tag in tags if not name.startswith(BASE_PREFIX)}
+    older = [open_version(ref, version) for version in sorted(tagged - {dataset.version})]
     pieces, held_bytes = pieces_of(dataset, older)
     chosen = choose(pieces, held_bytes)
     if not chosen:

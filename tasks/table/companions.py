@@ -179,15 +179,20 @@ def last_rejects(ref: TableRef, reasons: frozenset[str] = frozenset()) -> Iterat
     Two builds, where they are not the same: one that was refused early knows nothing of the later
     stages. Only of these `reasons`, where there are any; columns as of `read_rejects`.
     """
-    builds = [event for event in read_events(ref, "build") if event["input_hash"]]
-    stood = [build for build in builds if not build["refused_by"]]
-    for build in dict.fromkeys(b["build_id"] for b in (*stood[-1:], *builds[-1:])):
+    for build in judging_builds(ref):
         for batch in read_rejects(ref, build):
             yield (
                 batch
                 if not reasons
                 else batch.filter(pc.is_in(batch["reason"], pa.array(sorted(reasons), pa.string())))
             )
+
+
+def judging_builds(ref: TableRef) -> list[str]:
+    """The last build that was not refused, and the last that judged an input."""
+    builds = [event for event in read_events(ref, "build") if event["input_hash"]]
+    stood = [build for build in builds if not build["refused_by"]]
+    return list(dict.fromkeys(b["build_id"] for b in (*stood[-1:], *builds[-1:])))
 
 
 def tally_retry(ref: TableRef, refs: Sequence[RejectsRef], retried: frozenset[str]) -> Tally:
@@ -205,9 +210,11 @@ def drop_rejects(ref: TableRef, build_id: str) -> None:
 
 def copy_rejects(ref: TableRef, build_id: str, to: str) -> None:
     """Give the build `to` the rejects of `build_id`, once: a rollback finds the same state."""
-    dataset = try_open(ref.companion("rejects"))
+    companion = ref.companion("rejects")
+    dataset = try_open(companion)
     if dataset is None or dataset.count_rows(f"build_id = {sql_string(to)}"):
         return
+    dataset = upgrade(companion, dataset)
     where = f"build_id = {sql_string(build_id)}"
     names = [name for name in TABLE_REJECTS.names if name != "build_id"]
     found = dataset.scanner(columns=names, filter=where, scan_in_order=True).to_batches()
@@ -219,7 +226,7 @@ def copy_rejects(ref: TableRef, build_id: str, to: str) -> None:
         for batch in found
     )
     if dataset.count_rows(where):
-        _append(ref.companion("rejects"), TABLE_REJECTS, batches)
+        _append(companion, TABLE_REJECTS, batches)
 
 
 def read_rejects(

@@ -19,17 +19,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
+import polars as pl
+
 from schemas.manifest import Manifest
 from tasks.table.build_log import recorded_builds
 from tasks.table.cleanup import GRACE, Cleaned, clean_companion, clean_table
 from tasks.table.compaction import Compacted, compact
-from tasks.table.companions import current_hold, sql_string
+from tasks.table.companions import current_hold, judging_builds, sql_string
 from tasks.table.dataset import TableRef, open_main, read_tags, try_open
 from tasks.table.history import is_conflict
 from tasks.table.index import build_indexes, index_rule, tidy_indexes
 from tasks.table.reconcile import last_with_same_rows, move_tag, reconcile
 from tasks.table.releases import list_releases, release_at, release_name, release_versions
 from tasks.table.retention import retire
+from tasks.table.transaction import release_base, take_base
 
 TRIES = 3
 """Tries of a step that a build's commit came in between of."""
@@ -68,8 +71,8 @@ class Upkeep:
     left: list[str] = field(default_factory=list)
 
 
-def maintain_tables(ref: TableRef, rules: Rules, check: Callable[[], None]) -> Upkeep:
-    """Everything in the order above; `check` raises where the upkeep's own lease was lost.
+def maintain_tables(ref: TableRef, name: str, rules: Rules, check: Callable[[], None]) -> Upkeep:
+    """Everything in the order above; `name` is the upkeep's lease, `check` raises where it is lost.
 
     Raises `StrangerError` where something other than vecmill changed the rows.
     """
@@ -79,7 +82,7 @@ def maintain_tables(ref: TableRef, rules: Rules, check: Callable[[], None]) -> U
         advance(ref, rules.tag)
         done.retired = retire(ref, rules.keep, rules.grace, check)
         if _at_rest(ref):
-            _rewrite(ref, rules, done, check)
+            _rewrite(ref, name, rules, done, check)
         else:
             done.left.append(
                 "indexes and compaction: main holds a build that is not finished yet"
@@ -90,9 +93,13 @@ def maintain_tables(ref: TableRef, rules: Rules, check: Callable[[], None]) -> U
         done.releases = len(release_versions(read_tags(open_main(ref))))
     check()
     done.rejects_removed = _tried(lambda: trim_rejects(ref, rules.since), done, "old rejects") or 0
-    for name in COMPANIONS:
+    for beside in COMPANIONS:
         cleaned = _tried(
-            lambda name=name: clean_companion(ref.companion(name), rules.grace), done, name
+            lambda beside=beside: clean_companion(
+                ref.companion(beside), rules.grace, beside == "builds"
+            ),
+            done,
+            beside,
         )
         done.versions_removed += (cleaned or Cleaned(0, 0)).versions
     return done
@@ -120,7 +127,8 @@ def advance(ref: TableRef, tag: str) -> None:
 def trim_rejects(ref: TableRef, since: datetime | None = None) -> int:
     """Drop the rejects of builds that are neither a release that is kept nor among the newest.
 
-    The builds' records stay. Rejects without a record may be of a build under way: they stay until
+    Those that the next build takes attempts over from stay, however many were refused since, and
+    the builds' records stay. Rejects without a record may be of a build under way: they stay until
     they are older than any of those. Returns how many rows went.
     """
     dataset = try_open(ref.companion("rejects"))
@@ -128,16 +136,16 @@ def trim_rejects(ref: TableRef, since: datetime | None = None) -> int:
         return 0
     recorded = recorded_builds(ref)
     kept = {release.manifest.build_id for release in list_releases(ref)}
-    kept |= set(recorded[-REJECTS_OF_BUILDS:])
+    kept |= {*recorded[-REJECTS_OF_BUILDS:], *judging_builds(ref)}
     before = min(datetime.now(UTC) - UNRECORDED, since or datetime.now(UTC))
-    found = dataset.to_table(columns=["build_id", "at"])
-    rows = zip(found["build_id"].to_pylist(), found["at"].to_pylist(), strict=True)
+    found = pl.DataFrame(dataset.to_table(columns=["build_id", "at"]))
+    builds = found.group_by("build_id").agg(pl.col("at").max()).iter_rows()
     known = set(recorded)
-    gone = sorted({b for b, at in rows if b not in kept and (b in known or at < before)})
+    gone = sorted(b for b, at in builds if b not in kept and (b in known or at < before))
     if not gone:
         return 0
     dataset.delete(f"build_id IN ({', '.join(map(sql_string, gone))})")
-    return found.num_rows - open_main(ref.companion("rejects")).count_rows()
+    return found.height - open_main(ref.companion("rejects")).count_rows()
 
 
 def stored_bytes(ref: TableRef) -> int | None:
@@ -167,17 +175,23 @@ def _at_rest(ref: TableRef) -> bool:
     return last_with_same_rows(dataset, newest) == dataset.latest_version
 
 
-def _rewrite(ref: TableRef, rules: Rules, done: Upkeep, check: Callable[[], None]) -> None:
+def _rewrite(
+    ref: TableRef, name: str, rules: Rules, done: Upkeep, check: Callable[[], None]
+) -> None:
+    """Indexes and compaction, under a base tag: who sweeps in another `workdir` sees that alone."""
     manifest = _newest_manifest(ref)
-
     check()
-    build_indexes(ref, index_rule(manifest))
-    # first, so that the compaction knows how much of the old indexes older releases hold now
-    done.indexes = _tried(lambda: tidy_indexes(ref), done, "indexes") or []
-    advance(ref, rules.tag)
-    check()
-    done.compacted = _tried(lambda: compact(ref), done, "compaction")
-    advance(ref, rules.tag)
+    take_base(ref, name)
+    try:
+        build_indexes(ref, index_rule(manifest))
+        # first, so that the compaction knows how much of the old indexes older releases hold now
+        done.indexes = _tried(lambda: tidy_indexes(ref), done, "indexes") or []
+        advance(ref, rules.tag)
+        check()
+        done.compacted = _tried(lambda: compact(ref), done, "compaction")
+        advance(ref, rules.tag)
+    finally:
+        release_base(ref, name)
 
 
 def _newest_manifest(ref: TableRef) -> Manifest:

@@ -43,6 +43,14 @@ def release_name(number: int) -> str:
     return f"v{number:04d}"
 
 
+def number_of(name: str) -> int:
+    """7 for `v0007`; raises `ValueError` for what names no release."""
+    match = RELEASE_TAG.match(name)
+    if match is None:
+        raise ValueError(f"{name!r} names no release; expected v0001, v0002 and so on")
+    return int(match[1])
+
+
 def release_versions(tags: dict[str, Any]) -> dict[int, int]:
     """Release number → finished version, from `read_tags`."""
     found = {}

@@ -15,8 +15,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -52,6 +54,8 @@ RETRY_SECONDS = 1.0
 OFFSET_BITS = np.uint64(32)
 OFFSET_MASK = np.uint64(0xFFFFFFFF)
 """A row address is fragment << 32 | offset."""
+
+T = TypeVar("T")
 
 
 class ConflictError(VecmillError):
@@ -231,7 +235,8 @@ def _committed(staged: Staged, properties: dict[str, str], check: Callable[[], N
         if check is not None:
             check()  # as late as can be: whoever is taken for dead may have lost its files
         try:
-            return lance.LanceDataset.commit(dataset, transaction, **retries).version
+            put = partial(lance.LanceDataset.commit, dataset, transaction, **retries)
+            return uninterrupted(put).version
         except Exception as error:
             found = find_build(open_main(base.ref), base.build_id, base.version)
             if found is not None:
@@ -244,6 +249,25 @@ def _committed(staged: Staged, properties: dict[str, str], check: Callable[[], N
             if attempt == COMMIT_ATTEMPTS:
                 raise
             time.sleep(RETRY_SECONDS * attempt)
+
+
+def uninterrupted(call: Callable[[], T]) -> T:
+    """What `call` returns; a Ctrl-C meanwhile is raised when it has ended.
+
+    Lance stops waiting at once, but the store may carry out the request that is under way: the
+    commit would come after its files were taken for discarded, and unlinked.
+    """
+    interrupt: KeyboardInterrupt | None = None
+    with ThreadPoolExecutor(1, thread_name_prefix="commit") as pool:
+        future = pool.submit(call)
+        while not future.done():
+            try:
+                wait([future])
+            except KeyboardInterrupt as error:
+                interrupt = error
+    if interrupt is not None:
+        raise interrupt
+    return future.result()
 
 
 def is_committed(staged: Staged) -> bool:

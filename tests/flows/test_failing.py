@@ -79,6 +79,24 @@ def test_an_error_leaves_main_and_no_trace(notes, texts, fails_at, place, error)
     assert left_behind(notes) == NOTHING
 
 
+def test_ctrl_c_while_lance_asks_for_the_next_batch(notes, texts, monkeypatch):
+    """It comes back as an error of Arrow's, and is told as what it was."""
+    notes.write({**texts, "blank": " "})
+
+    def interrupted(*_) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tasks.table.companions.count_attempts", interrupted)
+        answer = notes.command("build")
+    assert (answer.code, answer.err.splitlines()[-1]) == (
+        1,
+        "vecmill: interrupted. Finished work is kept: run the same command again to go on",
+    )
+    assert left_behind(notes) == NOTHING
+    assert notes.build().manifest.release == "v0001"
+
+
 def test_an_error_after_the_commit_is_a_release_all_the_same(notes, texts, fails_at):
     notes.build()
     wanted = {**texts, "fresh": sentence(301)}

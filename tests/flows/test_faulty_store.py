@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import threading
+import time
 from collections.abc import Iterator
 
 import lance
@@ -120,6 +124,24 @@ def test_a_commit_that_took_effect_and_was_answered_by_an_error(
         told(answer)
     settled(shaky, bucket, stands + 1)
     assert {row["key"] for row in rows(shaky, bucket)} == {*texts, "fresh"}
+
+
+def test_ctrl_c_while_a_commit_is_under_way(shaky, texts, bucket, faulty):
+    """The store has the request already and carries it out: what it commits must have its files."""
+    shaky.build()
+    shaky.write({**texts, "n3": sentence(300), "fresh": sentence(301)})
+
+    def interrupted(asked: Asked) -> Fault | None:
+        if not is_commit(asked):
+            return None
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return Fault(None, late=1.0)
+
+    with faulty.failing(once(interrupted)) as failed, pytest.raises(KeyboardInterrupt):
+        shaky.build()
+    assert failed
+    time.sleep(1.5)  # whatever is under way has arrived
+    settled(shaky, bucket, 2)
 
 
 @pytest.mark.slow

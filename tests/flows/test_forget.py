@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from lance.file import LanceFileReader
 
+import flows.compose
 import flows.forget
 import tasks.erase.rows
 from flows.forget import Forgetting, forget_records
@@ -31,7 +32,7 @@ from tasks.table.companions import (
     set_hold,
 )
 from tasks.table.releases import list_releases, tagged_release
-from tasks.table.transaction import base_tags, take_base
+from tasks.table.transaction import base_tags, release_base, take_base
 
 REPOSITORY = Path(__file__).parents[2]
 KEY = "patient-0815"
@@ -409,7 +410,7 @@ def test_a_builder_in_another_workdir_keeps_what_it_staged(space):
             time.sleep(0.05)
             assert builder.poll() is None
         [build] = base_tags(space.ref)
-        with pytest.raises(BusyError, match=rf"build {build} began .* also in another workdir"):
+        with pytest.raises(BusyError, match=rf"the tags base-{build} .* in another workdir"):
             forget(space, "only0")
         builder.communicate("\n")
     assert builder.returncode == 0
@@ -433,13 +434,18 @@ sys.exit(compose.build_space(load_spec(sys.argv[1]), BuildOverrides(yes=True)).e
 """A build that waits with its candidate staged."""
 
 
-def test_what_a_dead_build_left_does_not_keep_it(space):
+def dead_lease(space, name: str) -> None:
+    """The lease that a killed process leaves."""
+    path = Path(space.spec.workdir) / "leases" / f"{name}.json"
+    with hold_lease(space.spec.workdir, name, "notes", "build", space.ref.path):
+        said = json.loads(path.read_text())
+    path.write_text(json.dumps({**said, "started": said["started"] - 3600}))
+
+
+def test_what_a_dead_build_left_does_not_keep_it(space, fails_at):
     take_base(space.ref, "dead")
+    dead_lease(space, "dead")
     work = Path(space.spec.workdir)
-    with hold_lease(work, "dead", "notes", "build", space.ref.path):
-        lease = work / "leases" / "dead.json"
-        said = json.loads(lease.read_text())
-    lease.write_text(json.dumps({**said, "started": said["started"] - 3600}))
     (work / "items" / ".tmp-dead-1-x.parquet").write_bytes(KEY.encode())
     (work / "records" / "broken.parquet").write_bytes(b"PAR1" + KEY.encode())
     detached = space.folder / "db" / "notes.lance" / "data" / "loose.lance"
@@ -447,6 +453,43 @@ def test_what_a_dead_build_left_does_not_keep_it(space):
     assert forget(space, KEY).exit_code == 0
     assert base_tags(space.ref) == {}
     assert remains(space.folder, *PIECES) == []
+
+
+def test_a_builder_in_another_workdir_keeps_what_it_has_staged(space, monkeypatch):
+    """It has no lease here. A record of old releases alone is forgotten without any commit."""
+    elsewhere = replace(space, changes={**space.changes, "workdir": "./elsewhere"})
+    space.write({"n0": LONG[0], "fresh": LONG[350]})
+    elsewhere.source(max_shrink=1.0)
+    real, refused = flows.compose.audit_candidate, []
+
+    def audited(*arguments):
+        with pytest.raises(BusyError, match=r"base-\w+.*may be at work in another workdir") as told:
+            forget(space, "only0")
+        refused.append(told)
+        return real(*arguments)
+
+    monkeypatch.setattr(flows.compose, "audit_candidate", audited)
+    assert elsewhere.build(yes=True).exit_code == 0
+    assert len(refused) == 1
+    assert keys(space) == {"n0", "fresh"}
+    assert lance.dataset(space.ref.path, version="prod").to_table().num_rows
+    assert forget(space, "only0").exit_code == 0
+
+
+def test_a_builder_in_another_workdir_that_comes_meanwhile(space, monkeypatch):
+    real = flows.forget.retire
+
+    def retired(ref, names):
+        take_base(ref, "elsewhere")
+        real(ref, names)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(flows.forget, "retire", retired)
+        with pytest.raises(BusyError, match="base-elsewhere"):
+            forget(space, "only0")
+    release_base(space.ref, "elsewhere")
+    assert forget(space, "only0").exit_code == 0
+    assert remains(space.folder, LONG[300]) == []
 
 
 def test_every_folder_of_the_workdir_is_looked_at(space):

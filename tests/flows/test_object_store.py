@@ -98,6 +98,14 @@ def objects(space, bucket) -> set[str]:
     return set(dataset.new_file_session().list())
 
 
+def orphans(space, bucket) -> set[str]:
+    """Every object that no version of main refers to, and that is none of Lance's own."""
+    dataset = lance.dataset(space.ref.path, storage_options=bucket.options)
+    held = set(dataset.tracked_files().read_all().column("path").to_pylist())
+    own = ("_refs/", "_versions/latest_version_hint.json")
+    return {name for name in objects(space, bucket) - held if not name.startswith(own)}
+
+
 def expected(texts: dict[str, str]) -> dict[str, str]:
     return {f"docs:{key}": text for key, text in texts.items()}
 
@@ -178,6 +186,31 @@ def test_a_killed_build_is_finished_by_the_next(remote, texts, bucket, place, re
     assert content(remote, bucket) == expected(wanted)
     assert [r.name for r in list_releases(remote.ref)] == ["v0001", "v0002"]
     assert len(read_builds(remote.ref)) == 2
+    assert (orphans(remote, bucket), base_tags(remote.ref)) == (set(), {})
+    assert list((remote.folder / "work" / "leases").iterdir()) == []
+
+
+def test_back_and_forth_upkeep_and_erasure_on_an_object_store(remote, texts, bucket):
+    remote.build()
+    remote.write({**texts, "n3": sentence(300), "blank": " "})
+    remote.build()
+    assert remote.command("rollback").code == 0
+    assert content(remote, bucket) == expected(texts)
+    assert remote.command("release-hold").code == 0
+    assert remote.command("rejects", "--retry").code == 0
+    assert content(remote, bucket) == expected({**texts, "n3": sentence(300)})
+    killed(remote.spec_file(), "tasks.table.releases.release_versions")  # it holds its lease only
+    kept = remote.command("maintain", "--keep", "1", "--grace", "0")
+    assert kept.code == 0, kept.err
+    assert [r.name for r in list_releases(remote.ref)] == ["v0004"]
+    assert (orphans(remote, bucket), base_tags(remote.ref)) == (set(), {})
+    forgot = remote.command("forget", "--key", "n5", "--yes")
+    assert forgot.code == 0, forgot.err
+    wanted = expected({k: t for k, t in texts.items() if k != "n5"} | {"n3": sentence(300)})
+    assert content(remote, bucket) == wanted
+    assert remote.build().manifest.published is False
+    assert content(remote, bucket) == wanted
+    assert (orphans(remote, bucket), base_tags(remote.ref)) == (set(), {})
 
 
 def test_without_its_variables_nothing_is_asked(remote, monkeypatch):
@@ -238,4 +271,4 @@ def check(space, command: str, cause: str, step: str) -> None:
     assert CREDENTIALS["AWS_ACCESS_KEY_ID"] not in answer.err
     assert ".rs:" not in answer.err
     if command == "build":
-        assert "in stage publish" in answer.err
+        assert "in stage start_up" in answer.err

@@ -18,14 +18,14 @@ from tasks.table.history import StrangerError, main_versions
 from tasks.table.maintain import Rules, maintain_tables
 from tasks.table.reconcile import reconcile
 from tasks.table.releases import list_releases, manifest_of, tagged_release
-from tasks.table.transaction import release_base, take_base
+from tasks.table.transaction import base_tags, release_base, take_base
 
 MANY = {f"n{i}": f"text number{i}" for i in range(600)}
 
 
 def run(space, keep: int | None = 2, **more) -> upkeep.Upkeep:
     rules = Rules(tag="prod", keep=keep, **{"grace": timedelta(0), **more})
-    return maintain_tables(space.ref, rules, lambda: None)
+    return maintain_tables(space.ref, "upkeep", rules, lambda: None)
 
 
 def names(space) -> list[str]:
@@ -255,8 +255,23 @@ def test_a_lost_lease_stops_it(space, history):
         raise VecmillError("the lease is gone")
 
     with pytest.raises(VecmillError, match="lease is gone"):
-        maintain_tables(space.ref, Rules("prod", 1, grace=timedelta(0)), lost)
+        maintain_tables(space.ref, "upkeep", Rules("prod", 1, grace=timedelta(0)), lost)
     assert len(names(space)) == 8
+
+
+def test_who_works_in_another_workdir_sees_it_by_a_base_tag(space, history, monkeypatch):
+    """Nothing else shows there that files are being written: neither sweep nor forget go on."""
+    real, seen = upkeep.compact, []
+
+    def compact(ref):
+        seen.append(base_tags(ref))
+        return real(ref)
+
+    monkeypatch.setattr(upkeep, "compact", compact)
+    before = open_main(space.ref).version
+    assert run(space).compacted is not None
+    assert seen == [{"upkeep": before}]
+    assert base_tags(space.ref) == {}
 
 
 def test_a_build_that_is_faster_each_time_is_said(space, history, monkeypatch):
@@ -294,6 +309,7 @@ def test_rejects_of_old_builds_go_and_their_records_stay(space, history, monkeyp
         ("under way", datetime.now(UTC)),
     ]:
         row = {"build_id": build_id, "at": at, "level": "record", "reason": "empty_text"}
+        row["attempts"] = 1
         for field in TABLE_REJECTS:
             if not field.nullable:
                 row.setdefault(field.name, "x")

@@ -79,6 +79,22 @@ def test_the_heartbeat_is_a_sign_of_life(tmp_path, monkeypatch):
         assert path.stat().st_mtime > 0
 
 
+def test_the_heart_goes_on_when_a_lease_is_given_back(tmp_path, monkeypatch):
+    """A sweeper takes it away, sees that its holder lives, and puts it back."""
+    monkeypatch.setattr(leases, "HEARTBEAT", 0.01)
+    with hold_lease(tmp_path, "b1", "notes", "build"):
+        path = tmp_path / "leases" / "b1.json"
+        aside = path.rename(path.with_suffix(leases.BURIED))
+        leases.threading.Event().wait(0.2)
+        os.utime(aside, (0, 0))
+        aside.rename(path)
+        for _ in range(1000):
+            if path.stat().st_mtime > 0:
+                break
+            leases.threading.Event().wait(0.01)
+        assert path.stat().st_mtime > 0
+
+
 def test_who_lost_its_lease_is_told_before_it_publishes(tmp_path):
     with hold_lease(tmp_path, "b1", "notes", "build") as lease:
         lease.check()
@@ -90,7 +106,7 @@ def test_who_lost_its_lease_is_told_before_it_publishes(tmp_path):
 def test_alone_means_that_nobody_else_is_at_work_on_the_space(tmp_path):
     with hold_lease(tmp_path, "b1", "notes", "build"):
         with (
-            pytest.raises(BusyError, match=r"forget of space 'notes': build b1 \(process \d+ on "),
+            pytest.raises(BusyError, match=r"forget: build b1 of space 'notes' \(process \d+ on "),
             hold_alone(tmp_path, "f1", "notes", "forget"),
         ):
             raise AssertionError

@@ -19,6 +19,7 @@ from tasks.table.companions import (
     TABLE_REJECTS,
     append_build,
     append_rejects,
+    copy_rejects,
     count_rejects,
     current_hold,
     read_builds,
@@ -189,6 +190,15 @@ def test_a_table_without_attempts_is_read_and_then_upgraded(before_attempts, tmp
     assert stored["attempts"].null_count == 0
 
 
+def test_rejects_of_a_table_without_attempts_are_copied(before_attempts):
+    """A rollback's record: it would fail again in every build after it."""
+    ref = before_attempts
+    copy_rejects(ref, "b0", "b1")
+    copy_rejects(ref, "b0", "b1")
+    assert (attempts(ref, "b0"), attempts(ref, "b1")) == ({"k0": 1}, {"k0": 1})
+    assert count_rejects(ref, "b1")["count"].to_list() == [1]
+
+
 def test_many_upgrade_at_once(before_attempts, tmp_path):
     ref = before_attempts
     refs = {
@@ -207,3 +217,8 @@ def test_many_upgrade_at_once(before_attempts, tmp_path):
         assert attempts(ref, build_id) == {"k0": 1, "k1": 1}
     names = lance.dataset(ref.companion("rejects").path).schema.names
     assert names.count("attempts") == 1
+
+
+def test_a_rollback_takes_over_the_rejects_of_a_table_without_attempts(before_attempts):
+    copy_rejects(before_attempts, "b0", "b1")
+    assert attempts(before_attempts, "b1") == {"k0": 1}

@@ -199,9 +199,10 @@ def refuse_busy(
     ]
     if others:
         of = "" if space is None else f" of space {space!r}"
+        names = ", ".join(f"{each}, for space {each.space!r}," for each in others)
         raise BusyError(
-            f"{work}{of}: " + ", ".join(map(str, others)) + " is at work in "
-            f"{root}; expected nobody: wait until it has ended and run again"
+            f"{work}{of}: {names} is at work in {root}; expected nobody: wait until it has ended "
+            "and run again"
         )
 
 

@@ -96,15 +96,17 @@ def test_an_error_releases_the_lease(notes, fails_at, error):
 
 
 def test_while_records_are_erased_nobody_builds(notes, texts):
+    """Nor a space that shares the workdir, whose staged files are looked through."""
     notes.build()
     notes.write({**texts, "fresh": sentence(301)})
-    with (
-        hold_lease(notes.spec.workdir, "f1", "notes", "forget"),
-        pytest.raises(BusyError, match=r"build of space 'notes': forget f1 \(process .* run again"),
-    ):
-        notes.build(yes=True)
-    with hold_lease(notes.spec.workdir, "f1", "other", "forget"):
-        assert notes.build(yes=True).manifest.release == "v0002"
+    for space in ("notes", "other"):
+        said = rf"build: forget f1 \(process .*, for space '{space}', is at work .* run again"
+        with (
+            hold_lease(notes.spec.workdir, "f1", space, "forget"),
+            pytest.raises(BusyError, match=said),
+        ):
+            notes.build(yes=True)
+    assert notes.build(yes=True).manifest.release == "v0002"
 
 
 def lose(notes) -> None:

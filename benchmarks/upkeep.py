@@ -119,7 +119,7 @@ def kept_bytes(spec: SpaceSpec, row: float) -> float:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--rows", type=int, default=5_000)
+    arguments.add_argument("--rows", type=int, default=20_000)
     arguments.add_argument("--dimensions", type=int, default=384)
     arguments.add_argument("--words", type=int, default=100, help="words of a document")
     arguments.add_argument("--builds", type=int, default=200)

@@ -102,9 +102,7 @@ def _attempt(job: Job, embedded: int) -> Outcome | int:
         if job.overrides.dry_run:
             return _planned(job, standing, made)
         job.runner.say(_plan_in_words(job, made.plan))
-        made = _hashed(job, standing, embed_rows(job, standing, made, held))
-        lost = embedding_verdicts(job.spec, made)
-        made = waive_gates(job, replace(made, verdicts=(*made.verdicts, *lost)))
+        made = _judged_items(job, standing, embed_rows(job, standing, made, held))
         if made.refusing:
             return _refused_by_gates(job, standing, made)
         if not made.changes and not held.ahead:
@@ -117,12 +115,25 @@ def _attempt(job: Job, embedded: int) -> Outcome | int:
             return made.embedded
 
 
+def _judged_items(job: Job, standing: Standing, made: Made) -> Made:
+    """`made` with its verdicts on items that could not be embedded, less what was accepted."""
+    made = _hashed(job, standing, made)
+    lost = embedding_verdicts(job.spec, made)
+    return waive_gates(job, replace(made, verdicts=(*made.verdicts, *lost)))
+
+
 def _hashed(job: Job, standing: Standing, made: Made) -> Made:
     state = made.state
     assert state is not None
     fingerprint = standing.embedder.fingerprint
     hashed = job.runner.run(
-        "plan", input_hash, state.parts, state.items, made.rejects, job.spec, fingerprint
+        "plan",
+        input_hash,
+        (*state.parts, *state.kept),
+        state.items,
+        made.rejects,
+        job.spec,
+        fingerprint,
     )
     return replace(made, input_hash=hashed)
 
@@ -142,7 +153,9 @@ def _stage_and_publish(
         made = waive_gates(job, made)
         if made.refusing:
             return _refused_by_gates(job, standing, made)
-        standing = replace(standing, hold=current_hold(job.table))  # it may be new, or released
+        if current_hold(job.table) != standing.hold:
+            # set by hand, by a rollback that moved what stands, or released: look again
+            raise ConflictError(f"space {job.spec.space!r}: its hold changed during the build")
         if standing.hold is not None:
             return _held(job, standing, made)
         manifest = draft(job, standing, made)
@@ -210,6 +223,9 @@ def _audit(
 def _planned(job: Job, standing: Standing, made: Made) -> Outcome:
     """The outcome of a dry run: what a build would do, and about how long embedding takes."""
     assert made.plan is not None
+    made = _judged_items(job, standing, made)  # of those that are known to fail
+    if made.refusing:
+        return _refused_by_gates(job, standing, made)
     if standing.hold is not None and made.changes:
         return _held(job, standing, made)
     message = f"{_plan_in_words(job, made.plan)}. Nothing was written"

@@ -1,5 +1,6 @@
 """Forgetting: whole records leave the table, its history, the companions and the staged files.
 
+    sweep       what the dead left, and finish what they committed
     resolve     what is asked → records (source, key)
     look        where they are: data files, releases, rejects, staged files
     tombstones  hashes of `source:key`: from here on no build brings them back
@@ -26,6 +27,7 @@ from typing import Any
 import polars as pl
 
 from flows.outcome import FAILED, PUBLISHED, REFUSED, WRONG
+from flows.rollback import finish_standing
 from flows.sweeping import sweep
 from schemas.manifest import Timings
 from schemas.spec import SpaceSpec
@@ -46,11 +48,9 @@ from tasks.store.leases import BusyError, HeldLease, hold_alone, living_leases
 from tasks.table.companions import (
     append_build,
     append_event,
-    current_hold,
     drop_rejects,
 )
 from tasks.table.dataset import TableRef, open_version, try_open
-from tasks.table.reconcile import reconcile
 from tasks.table.releases import Release, list_releases
 from tasks.table.tombstones import append_tombstones, read_tombstones
 from tasks.table.transaction import Base
@@ -70,9 +70,9 @@ def forget_records(spec: SpaceSpec, request: Request, *, yes: bool, who: str) ->
     """Erase what is asked; without `yes` only say what would go.
 
     Raises `UsageError` for a wrong request, `BusyError` while a build (of any space that shares the
-    `workdir`, or of this one anywhere) or another maintenance is at work.
+    `workdir`, or of this one elsewhere) or another maintenance is at work.
     """
-    ref, tag = TableRef.of(spec), spec.publish.tag
+    ref = TableRef.of(spec)
     request.check(known_sources(spec, ref))
     if not yes:
         found = find(spec, ref, request)
@@ -84,7 +84,7 @@ def forget_records(spec: SpaceSpec, request: Request, *, yes: bool, who: str) ->
         sweep(spec.workdir, ref, operation)
         release_bases(ref, set(read_tombstones(ref)["operation"]))
         refuse_bases(ref)
-        reconcile(ref, tag, current_hold(ref) is not None)
+        finish_standing(spec, by="forget")  # its record, too, while its version is there
         found = find(spec, ref, request)
         if found.holding.strangers:
             return _ended(spec, found, REFUSED, _blocked(spec, found))

@@ -24,6 +24,7 @@ from tasks.table.tombstones import tombstone_files
 
 if TYPE_CHECKING:
     from tasks.ingest.repeats import Repeats
+    from tasks.validate.suite import Suite
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class State:
     duplicates: str  # path of the marks; "" when the state was refused before
     kept: tuple[ItemsPart, ...]  # published rows without a file; among `items`, if there are any
     repeated: dict[str, int]  # records that gave way to another of their key, by source
+    forgotten: dict[str, int]  # records that were left out because they had been, by source
     roots: dict[str, tuple[str, ...]]  # of the relative paths, by source
 
     @property
@@ -73,6 +75,7 @@ class State:
                 ),
                 fingerprint=listing.fingerprint,
                 repeated=self.repeated.get(listing.name, 0),
+                forgotten=self.forgotten.get(listing.name, 0),
                 roots=self.roots[listing.name],
             )
             for listing in self.listings
@@ -80,9 +83,11 @@ class State:
 
 
 Waive = Callable[
-    [Sequence[RecordsPart], Sequence[RejectsRef], Sequence[AuditResult]], Sequence[AuditResult]
+    [Sequence[RecordsPart | ItemsPart], Sequence[RejectsRef], Sequence[AuditResult]],
+    Sequence[AuditResult],
 ]
-"""Turns the verdicts on the records of some parts, less some rejects, into those that count."""
+"""Turns the verdicts on the records of some parts (kept ones are items), less some rejects, into
+those that count."""
 
 
 def gather(job: Job, standing: Standing, waive: Waive) -> State:
@@ -91,10 +96,13 @@ def gather(job: Job, standing: Standing, waive: Waive) -> State:
     A state that a validation refuses has no items: see its verdicts, which `waive` may change
     before that is decided. Raises `SourceError` for a source that cannot be listed or is empty.
     """
+    from tasks.ingest.forgotten import count_forgotten
     from tasks.ingest.published import append_sources, source_roots
     from tasks.ingest.repeats import find_repeats
     from tasks.ingest.survey import survey
+    from tasks.validate.suite import load_suite
 
+    suite = load_suite(job.spec, job.store)  # first: a wrong one is refused before anything is read
     spec, run, release = job.spec, job.runner.run, standing.release
     forgotten = tombstone_files(job.table, job.store)
     found = run("ingest", survey, spec, standing.columns, forgotten)
@@ -103,9 +111,9 @@ def gather(job: Job, standing: Standing, waive: Waive) -> State:
     latest = [source.name for source in spec.sources if source.on_repeat == "latest"]
     published = append_sources(job.table, release, spec, found.listings)
     again = run("ingest", find_repeats, parts, job.store, latest, published)
-    judged, verdicts = _judge(job, parts, again)
+    judged, verdicts = _judge(job, suite, parts, again)
     rejects = [*(part.rejects for part in parts), again.rejects, *judged]
-    verdicts = waive(parts, rejects, verdicts)
+    verdicts = waive([*parts, *again.kept], rejects, verdicts)
     items: list[ItemsPart] = []
     duplicates = ""
     if not any(verdict.refuses for verdict in verdicts):
@@ -124,6 +132,7 @@ def gather(job: Job, standing: Standing, waive: Waive) -> State:
         duplicates=duplicates,
         kept=again.kept,
         repeated=again.repeated,
+        forgotten=count_forgotten(found.listings, parts),
         roots={
             listing.name: source_roots(spec.source(listing.name), listing, manifest)
             for listing in found.listings
@@ -144,14 +153,12 @@ def _read(job: Job, listings: Sequence[SourceListing]) -> list[RecordsPart]:
 
 
 def _judge(
-    job: Job, parts: Sequence[RecordsPart], again: Repeats
+    job: Job, suite: Suite, parts: Sequence[RecordsPart], again: Repeats
 ) -> tuple[list[RejectsRef], list[AuditResult]]:
     """The records that do not meet the expectations, and the verdicts on all of them together."""
     from tasks.validate.rows import validate_part
     from tasks.validate.state import validate_state
-    from tasks.validate.suite import load_suite
 
-    suite = load_suite(job.spec, job.store)
     calls = [(part, (again.rejects,), suite, job.store) for part in parts]
     rows = sum(part.records for part in parts)
     judged = job.runner.map("validate", validate_part, calls, rows=rows)

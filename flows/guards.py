@@ -18,18 +18,20 @@ AGAIN_SHARE = 0.5
 def shrink_verdicts(spec: SpaceSpec, state: State, standing: Standing) -> list[AuditResult]:
     """`max_shrink:<source>` for each source that the standing release knows.
 
-    Records that gave way to another of the same key are no loss when they go.
+    Records that gave way to another of the same key, or were forgotten, are no loss when they go.
     """
     if standing.release is None:
         return []
-    before = {s.name: s.records - s.repeated for s in standing.release.manifest.sources}
+    before = {s.name: s for s in standing.release.manifest.sources}
     verdicts = []
     for source in state.sources:
-        was = before.get(source.name, 0)
-        if not was:
+        old = before.get(source.name)
+        if old is None or not old.wanted:
             continue
+        was, here = old.wanted, source.wanted
+        if "repeated" not in old.model_fields_set:  # by a vecmill that did not count them
+            here = source.records
         limit = spec.source(source.name).max_shrink
-        here = source.records - source.repeated
         lost = max(was - here, 0) / was
         verdicts.append(
             AuditResult(

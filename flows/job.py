@@ -85,11 +85,7 @@ def open_job(
             folder = tempfile.TemporaryDirectory(prefix="vecmill-dry-run-")
             scratch = held.enter_context(folder)
         else:
-            at_work = hold_lease(spec.workdir, name, spec.space, "build", table.path)
-            lease = held.enter_context(at_work)
-            # its staged files may be of any space that shares the workdir
-            refuse_busy(spec.workdir, None, "build", besides=name, busy=("forget",))
-            _sweep(spec, table, runner, name)
+            lease = _begin(held, spec, table, runner, name)
         store = Store(spec.workdir, scratch, name)
         job = Job(
             build_id=name,
@@ -110,7 +106,15 @@ def open_job(
             drop_plan(store, name)
 
 
-def _sweep(spec: SpaceSpec, table: TableRef, runner: Runner, name: str) -> None:
+def _begin(
+    held: ExitStack, spec: SpaceSpec, table: TableRef, runner: Runner, name: str
+) -> HeldLease:
+    """Take the build's lease for as long as `held` lasts, and sweep what the dead left."""
     with timed(runner.seconds, "start_up"):
+        at_work = hold_lease(spec.workdir, name, spec.space, "build", table.path)
+        lease = held.enter_context(at_work)
+        # what is erased may lie in staged files of any space that shares the workdir
+        refuse_busy(spec.workdir, None, "build", besides=name, busy=("forget",))
         if swept := sweep(spec.workdir, table, name):
             runner.say(str(swept))
+    return lease

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Annotated
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
+from pydantic import Field
 
 from flows.build import load
 from flows.upkeep import WORKDIR_DAYS, UpkeepReport, maintain_space
@@ -17,9 +19,9 @@ from tasks.table.cleanup import GRACE
 @flow(name="maintain", validate_parameters=True)
 def maintain(
     spec: str | SpaceSpec,
-    keep: int | None = None,
-    workdir_days: float = WORKDIR_DAYS,
-    grace_minutes: float = GRACE / timedelta(minutes=1),
+    keep: Annotated[int, Field(ge=1)] | None = None,
+    workdir_days: Annotated[float, Field(ge=0)] = WORKDIR_DAYS,
+    grace_minutes: Annotated[float, Field(ge=0)] = GRACE / timedelta(minutes=1),
 ) -> dict[str, object]:
     """Compact a space, refresh its indexes, retire old releases, remove what nothing needs.
 

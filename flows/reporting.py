@@ -17,8 +17,9 @@ from tasks.table.dataset import TableRef, open_version
 def report_of(spec: SpaceSpec, *, release: str | None = None, build: str | None = None) -> Path:
     """Write the report of `release` or `build` (default: of the release that prod names).
 
-    A refused build's rows are gone: its report is the one that the build wrote, or, where the
-    `workdir` was deleted, one from the companions alone. Raises `UsageError` for an unknown name.
+    The rows of a refused build, or of a retired release, are gone: its report is the one that the
+    build wrote, or, where the `workdir` was deleted, one from the companions alone. Raises
+    `UsageError` for an unknown name.
     """
     if build is None:
         manifest = find_release(spec, release).manifest

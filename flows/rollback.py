@@ -19,7 +19,7 @@ from tasks.store.leases import hold_lease, refuse_busy
 from tasks.table.companions import current_hold
 from tasks.table.dataset import TableRef
 from tasks.table.reconcile import finish_rollback, reconcile
-from tasks.table.releases import Release, list_releases
+from tasks.table.releases import Release, list_releases, number_of
 from tasks.table.rollback import begin_rollback, vet_target
 
 
@@ -61,12 +61,15 @@ def roll_back(spec: SpaceSpec, to: str | None, reason: str, who: str) -> Outcome
     return Outcome(release.manifest, PUBLISHED, message)
 
 
-def finish_standing(spec: SpaceSpec) -> Release | None:
-    """Finish what a killed build or rollback left (while held: rollbacks alone); what stands."""
+def finish_standing(spec: SpaceSpec, by: str = "rollback") -> Release | None:
+    """Finish what a killed build or rollback left (while held: rollbacks alone); what stands.
+
+    `by` is the work that does it, for the record.
+    """
     ref = TableRef.of(spec)
     release = reconcile(ref, spec.publish.tag, current_hold(ref) is not None)
     if release is not None:
-        record_release(ref, release, by="rollback")
+        record_release(ref, release, by=by)
     return release
 
 
@@ -77,7 +80,7 @@ def release_before(releases: Sequence[Release], standing: Release) -> Release:
     release that was left the first time.
     """
     content = content_name(releases, standing)
-    number = {release.name: release.number for release in releases}.get(content, standing.number)
+    number = number_of(content)  # by its name: it may be retired
     before = [release for release in releases if release.number < number]
     if not before:
         raise UsageError(

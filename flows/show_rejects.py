@@ -90,6 +90,18 @@ def untried_in_words(groups: Sequence[RejectGroup]) -> str | None:
     )
 
 
+def lost_in_words(manifest: Manifest, none_kept: bool) -> str | None:
+    """Why rejects that a build counted are not listed; None where there is nothing to say."""
+    counted = manifest.counts.records_rejected + manifest.counts.items_rejected
+    if not (counted and none_kept):
+        return None
+    return (
+        f"the {counted:,} rejects of build {manifest.build_id} are not kept any more: "
+        "`vecmill maintain` keeps those of releases and of the newest builds, and `forget` takes "
+        "out those of its records; `vecmill rejects` without --build shows the latest"
+    )
+
+
 def ordinal(number: int) -> str:
     """1st, 2nd, 3rd, 4th, … 11th, … 21st."""
     last = number % 10 if number % 100 not in (11, 12, 13) else 0

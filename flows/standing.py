@@ -22,8 +22,8 @@ from tasks.table.dataset import (
     open_version,
     try_open,
 )
-from tasks.table.reconcile import reconcile
-from tasks.table.releases import Release, tagged_release
+from tasks.table.reconcile import reconcile, would_stand
+from tasks.table.releases import Release
 from tasks.table.transaction import Base, release_base, take_base
 
 
@@ -54,7 +54,7 @@ def find_standing(job: Job) -> Standing:
     with timed(job.runner.seconds, "publish"):
         hold = current_hold(job.table)
     if job.overrides.dry_run:
-        release = tagged_release(job.table, tag)
+        release = would_stand(job.table, tag, hold is not None)
     else:
         release = job.runner.run("publish", reconcile, job.table, tag, hold is not None)
         record_missing(job, release)

@@ -29,8 +29,9 @@ from tasks.table.maintain import (
     stored_bytes,
 )
 
-WORKDIR_DAYS = 30.0
-"""Days after which an unused file of the `workdir` goes: a monthly build still finds its own."""
+WORKDIR_DAYS = 7.0
+"""Days after which an unused file of the `workdir` goes: a weekly build still finds its own, and a
+rarer one reads its sources again but finds the vectors in the table."""
 
 EXCLUDING = ("maintain", "forget", "rollback")
 """Work on a space that no upkeep runs beside."""

@@ -21,7 +21,7 @@ from flows.outcome import Made
 from flows.standing import Standing
 from schemas.errors import UsageError
 from schemas.manifest import AuditResult, Manifest
-from schemas.refs import RecordsPart, RejectsRef
+from schemas.refs import ItemsPart, RecordsPart, RejectsRef
 from schemas.spec import SpaceSpec
 from tasks.plan.input_hash import input_hash
 from tasks.query.builds import find_build
@@ -103,7 +103,7 @@ def waive_records(job: Job, standing: Standing) -> Waive:
     """What `gather` asks about verdicts on records: they have no items yet that could be hashed."""
 
     def waive(
-        parts: Sequence[RecordsPart],
+        parts: Sequence[RecordsPart | ItemsPart],
         rejects: Sequence[RejectsRef],
         verdicts: Sequence[AuditResult],
     ) -> Sequence[AuditResult]:

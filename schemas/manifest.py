@@ -120,8 +120,9 @@ class Timings(Part):
 class SourceRecord(Part):
     """What a source held: `fingerprint` digests the listing and the ingest settings.
 
-    `repeated` of its records gave way to another of the same key. `roots` are the folders that its
-    rows' relative paths start in: today's, and of an append source those of its past.
+    `repeated` of its records gave way to another of the same key; `forgotten` ones were left out.
+    `roots` are the folders that its rows' relative paths start in: today's, and of an append source
+    those of its past.
     """
 
     name: str
@@ -129,7 +130,13 @@ class SourceRecord(Part):
     records: int
     fingerprint: str
     repeated: int = 0
+    forgotten: int = 0
     roots: tuple[str, ...] = ()
+
+    @property
+    def wanted(self) -> int:
+        """The records whose loss is one: when the others go, nothing is missing."""
+        return self.records - self.repeated - self.forgotten
 
 
 class Manifest(Part):

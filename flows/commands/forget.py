@@ -58,6 +58,7 @@ def forget(
       vecmill forget space.yaml --where "owner = 'alice'" --yes --json
     """
     from flows.forget import forget_records
+    from flows.holds import this_person
     from flows.show_forget import print_found
     from flows.terminal import print_json
     from schemas.load import load_spec
@@ -65,17 +66,10 @@ def forget(
 
     asked = Request(tuple(key or ()), tuple(source or ()), tuple(item or ()), where, reason)
     with redirect_stdout(sys.stderr):
-        outcome = forget_records(load_spec(spec), asked, yes=yes, who=_who())
+        outcome = forget_records(load_spec(spec), asked, yes=yes, who=this_person())
     if json:
         print_json(outcome.document)
     else:
         print_found(outcome.found)
     typer.echo(outcome.message, err=json or outcome.exit_code != 0)
     raise typer.Exit(outcome.exit_code)
-
-
-def _who() -> str:
-    """The user's name on this machine."""
-    import getpass
-
-    return getpass.getuser()

@@ -81,19 +81,23 @@ def _list(
     examples: int,
     json: bool,
 ) -> None:
-    from flows.show_rejects import print_rejects, reject_document
+    from flows.show_rejects import lost_in_words, print_rejects, reject_document
     from flows.terminal import print_json, say
     from tasks.query.builds import find_build
     from tasks.query.rejects import group_rejects
-    from tasks.table.companions import read_rejects
+    from tasks.table.companions import count_rejects, read_rejects
     from tasks.table.dataset import TableRef
 
     manifest = find_build(spec, release=release, build=build)
     table, build_id = TableRef.of(spec), manifest.build_id
     batches = read_rejects(table, build_id, source=source, reason=reason)
     groups = group_rejects(batches, examples=examples)
+    if lost := lost_in_words(manifest, not groups and count_rejects(table, build_id).is_empty()):
+        say(lost)
     if json:
         print_json(reject_document(manifest, groups))
+        return
+    if lost:
         return
     if reason is not None and not groups:
         every = group_rejects(read_rejects(table, build_id, source=source), examples=0)

@@ -17,7 +17,7 @@ def maintain(
     ] = None,
     workdir_days: Annotated[
         float, typer.Option(min=0, help="Files of the workdir not used for so many days go.")
-    ] = 30.0,
+    ] = 7.0,
     grace: Annotated[
         float, typer.Option(min=0, help="Minutes for which readers keep what a tag just left.")
     ] = 10.0,
@@ -32,7 +32,7 @@ def maintain(
     \b
     Examples:
       vecmill maintain space.yaml
-      vecmill maintain space.yaml --keep 3 --workdir-days 7 --json
+      vecmill maintain space.yaml --keep 3 --workdir-days 1 --json
     """
     from datetime import timedelta
 

@@ -28,11 +28,11 @@ REWRITES = 5
 
 @dataclass(frozen=True)
 class HeldRejects:
-    """Rejects of the records. `by_build`: build id → (source, level, count) of each."""
+    """Rejects of the records. `by_build`: build id → (source, level, reason, count) of each."""
 
     rows: int
     records: frozenset[Record]
-    by_build: dict[str, tuple[tuple[str, str, int], ...]]
+    by_build: dict[str, tuple[tuple[str, str, str, int], ...]]
     items: dict[str, frozenset[Record]]  # build id → records with a rejected item
 
 
@@ -41,18 +41,18 @@ def held_rejects(ref: TableRef, asked: Asked) -> HeldRejects:
     dataset = try_open(ref.companion("rejects"))
     if dataset is None:
         return HeldRejects(0, frozenset(), {}, {})
-    columns = ["build_id", "source", "key", "level"]
+    columns = ["build_id", "source", "key", "level", "reason"]
     rows = pl.DataFrame(dataset.to_table(columns=columns, filter="key IS NOT NULL"))
     pairs = rows.select("source", "key").unique()
     mine = pairs.filter(asked.named(_places(pairs.to_arrow())))
     rows = rows.join(mine, on=["source", "key"], how="semi")
-    counts = rows.group_by("build_id", "source", "level").len()
+    counts = rows.group_by("build_id", "source", "level", "reason").len()
     items = rows.filter(pl.col("level") == "item")
     return HeldRejects(
         rows.height,
         frozenset(mine.iter_rows()),
         {
-            str(build): tuple(group.select("source", "level", "len").iter_rows())
+            str(build): tuple(group.select("source", "level", "reason", "len").iter_rows())
             for (build,), group in counts.partition_by("build_id", as_dict=True).items()
         },
         {
@@ -195,11 +195,10 @@ def _blanked(value: Any, named: Any) -> Any:
 
 def clean_companions(ref: TableRef) -> None:
     """Write deletions out and leave the newest version of each companion alone on disk."""
-    for name in ("rejects", "builds"):
-        companion = ref.companion(name)
-        dataset = try_open(companion)
-        if dataset is not None:
-            dataset.optimize.compact_files(
-                materialize_deletions=True, materialize_deletions_threshold=0.0
-            )
-            clean(companion)
+    rejects = try_open(ref.companion("rejects"))
+    if rejects is not None:
+        rejects.optimize.compact_files(
+            materialize_deletions=True, materialize_deletions_threshold=0.0
+        )
+    for name in ("rejects", "builds"):  # of the log no row is ever deleted, and its order counts
+        clean(ref.companion(name))

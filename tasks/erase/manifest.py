@@ -6,9 +6,13 @@ from collections import Counter
 from importlib.metadata import version
 
 from schemas.manifest import Counts, DuplicateCounts, Manifest
+from schemas.reasons import Reason
 from tasks.erase.companions import HeldRejects
 from tasks.erase.rows import Stays
 from tasks.table.releases import Release
+
+GAVE_WAY = (Reason.REPEATED_KEY, Reason.SUPERSEDED)
+"""Reasons of a record that gave way to another of its key."""
 
 
 def manifest_without(
@@ -17,10 +21,11 @@ def manifest_without(
     """The manifest of `prod`'s content without the records: every count less what they were."""
     old = prod.manifest
     mine = rejects.by_build.get(old.build_id, ())
-    rejected = Counter[str]()
-    for source, level, count in mine:
+    rejected, repeated = Counter[str](), Counter[str]()
+    for source, level, reason, count in mine:
         rejected[source] += count if level == "record" else 0
-    items = sum(count for _, level, count in mine if level == "item")
+        repeated[source] += count if reason in GAVE_WAY else 0
+    items = sum(count for _, level, _, count in mine if level == "item")
     # of a record whose items were all rejected there is no row, but it was used
     used = Counter(source for source, _ in stays.records | rejects.items.get(old.build_id, set()))
     counts = old.counts
@@ -29,7 +34,10 @@ def manifest_without(
     records_used = counts.records_used - used.total()
     sources = tuple(
         each.model_copy(
-            update={"records": max(0, each.records - used[each.name] - rejected[each.name])}
+            update={
+                "records": max(0, each.records - used[each.name] - rejected[each.name]),
+                "repeated": max(0, each.repeated - repeated[each.name]),
+            }
         )
         for each in old.sources
     )

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.reasons import Reason
-from schemas.refs import FileRef, PartSpec
+from schemas.refs import FileRef, PartSpec, RecordsPart, SourceListing
 from schemas.spec import SourceSpec
 from tasks.ingest.grouping import holds_many
 from tasks.ingest.reader import RawBatch, Rejected
@@ -77,6 +78,27 @@ def leave_out(
         for reject in refused
     ]
     return table, sorted(refused, key=lambda reject: reject.place)
+
+
+def without_forgotten(records: pl.DataFrame, source: str, path: str) -> pl.DataFrame:
+    """The records of a source (column key) less those that the tombstones at `path` name."""
+    hashes = read_hashes(path)
+    if not hashes:
+        return records
+    return records.filter([tombstone(source, key) not in hashes for key in records["key"]])
+
+
+def count_forgotten(
+    listings: Sequence[SourceListing], parts: Sequence[RecordsPart]
+) -> dict[str, int]:
+    """Source → records that were left out of it, for the sources that have tombstones."""
+    marked = {part.source.name for each in listings for part in each.parts if part.tombstones}
+    counts = dict.fromkeys(sorted(marked), 0)
+    for part in parts:
+        if part.source in counts and part.rejects.records:
+            reasons = pl.read_parquet(part.rejects.path, columns=["reason"])["reason"]
+            counts[part.source] += int((reasons == str(Reason.FORGOTTEN)).sum())
+    return counts
 
 
 def _reject(

@@ -24,6 +24,7 @@ from schemas.reasons import Reason
 from schemas.refs import RecordsPart, SourceListing
 from schemas.spec import SourceSpec, SpaceSpec
 from tasks.ingest.column_types import TIME, cast_column
+from tasks.ingest.forgotten import without_forgotten
 from tasks.table.companions import sql_string
 from tasks.table.dataset import TableRef, open_version
 from tasks.table.releases import Release
@@ -52,6 +53,8 @@ class AppendSource:
     time: str | None  # the release's column that holds the source's `time`
     columns: tuple[tuple[str, str, str | None], ...]
     thumbnails: bool
+    tombstones: str  # path of the source's tombstones; "": it has none
+    rekeyed: bool  # keys are read from another column than those of the release were
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,8 @@ def _append_source(
         time=next((name for name in times if name is not None), None),
         columns=tuple((target, types[target], name) for target, name in names.items()),
         thumbnails=listing.parts[0].thumbnails,
+        tombstones=listing.parts[0].tombstones,
+        rekeyed=old is not None and old.get("key") != source.key,
     )
 
 
@@ -155,14 +160,19 @@ def find_contenders(published: PublishedRef, parts: Sequence[RecordsPart]) -> pl
     """The published records (`CONTENDERS`) that their own file no longer holds, used or rejected.
 
     Where it does, what the file says now is the truth and what was published of it is not asked. A
-    file that cannot be read says nothing.
+    file that cannot be read says nothing. Where keys come from another column now, a file holds all
+    its records under other keys, and none of the old ones stays. What was forgotten is no
+    contender: an erasure that was killed leaves it in the release, and nothing may publish it
+    again.
     """
     dataset = published.open()
     frames = [pl.DataFrame(schema=CONTENDERS)]
     for source in published.sources:
         records = _published_records(dataset, source)
         held = _keys_by_file([part for part in parts if part.source == source.name], source)
-        frames.append(records.join(held, on=["key", "rel"], how="anti").select(list(CONTENDERS)))
+        told = ["rel"] if source.rekeyed else ["key", "rel"]
+        alone = records.join(held, on=told, how="anti").select(list(CONTENDERS))
+        frames.append(without_forgotten(alone, source.name, source.tombstones))
     return pl.concat(frames)
 
 

@@ -24,7 +24,7 @@ def judging_spec(spec: SpaceSpec) -> dict[str, Any]:
 
 
 def input_hash(
-    parts: Sequence[RecordsPart],
+    parts: Sequence[RecordsPart | ItemsPart],
     items: Sequence[ItemsPart],
     rejects: Sequence[RejectsRef],
     spec: SpaceSpec,
@@ -32,7 +32,8 @@ def input_hash(
 ) -> str:
     """32 hex digits over items, rejects, embedder and judging spec, in no order of arrival.
 
-    A state that was refused before it had items is named by its records' `parts` instead.
+    A state that was refused before it had items is named by its records' `parts` instead, and by
+    those of the records that it keeps of the release.
     """
     digest = hashlib.blake2b(digest_size=HASH_BYTES)
     state = read_items(items, ["id", "content_hash", "row_hash"]).sort("id")

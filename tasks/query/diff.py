@@ -19,8 +19,8 @@ from schemas.spec import SpaceSpec
 from tasks.query.releases import find_release
 from tasks.table.changes import CLASSES, count_classes, row_changes
 from tasks.table.companions import sql_string
-from tasks.table.dataset import TableRef, open_version
-from tasks.table.releases import Release, release_name, tagged_release
+from tasks.table.dataset import TableRef, open_main, open_version, read_tags
+from tasks.table.releases import Release, release_name, release_versions, tagged_release
 
 NOT_SHOWN = frozenset({"id", "content_hash", "row_hash", "vector", "thumbnail", "x", "y"})
 """Columns that tell a person nothing, or follow from others."""
@@ -85,9 +85,10 @@ def diff_releases(
 
 
 def _previous(ref: TableRef, release: Release) -> Release:
-    for number in range(release.number - 1, 0, -1):
-        found = tagged_release(ref, release_name(number))
-        if found is not None:
+    numbers = release_versions(read_tags(open_main(ref)))
+    for number in sorted(numbers, reverse=True):
+        found = tagged_release(ref, release_name(number)) if number < release.number else None
+        if found is not None:  # else it was retired since
             return found
     raise UsageError(
         f"there is no release before {release.name} to compare it with; name two releases or tags "

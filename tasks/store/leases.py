@@ -106,7 +106,8 @@ class Lease:
         return self.age <= TIME_TO_LIVE
 
     def __str__(self) -> str:
-        return f"{self.work} {self.name} (process {self.holder.process} on {self.holder.host})"
+        whose = f"process {self.holder.process} on {self.holder.host}"
+        return f"{self.work} {self.name} of space {self.space!r} ({whose})"
 
 
 class HeldLease:
@@ -198,11 +199,9 @@ def refuse_busy(
         if lease.name != besides and lease.work in busy
     ]
     if others:
-        of = "" if space is None else f" of space {space!r}"
-        names = ", ".join(f"{each}, for space {each.space!r}," for each in others)
         raise BusyError(
-            f"{work}{of}: {names} is at work in {root}; expected nobody: wait until it has ended "
-            "and run again"
+            f"{work}: " + ", ".join(map(str, others)) + " is at work in "
+            f"{root}; expected nobody: wait until it has ended and run again"
         )
 
 

@@ -8,11 +8,12 @@ left, since readers that checked it out are still in them.
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tasks.table.dataset import TableRef, open_main, read_tags, try_open
+from tasks.table.dataset import STORAGE_VERSION, TableRef, open_main, read_tags, try_open
 from tasks.table.releases import BASE_PREFIX, DATA_PREFIX, release_name, release_versions
 
 GRACE = timedelta(minutes=10)
@@ -69,14 +70,20 @@ def clean_table(ref: TableRef, since: datetime | None, grace: timedelta = GRACE)
     return _clean(dataset, old)
 
 
-def clean_companion(ref: TableRef, grace: timedelta = GRACE) -> Cleaned:
-    """Merge a companion's small files and remove its old versions. It has no tags of ours."""
+def clean_companion(ref: TableRef, grace: timedelta = GRACE, ordered: bool = False) -> Cleaned:
+    """Merge a companion's small files and remove its old versions. It has no tags of ours.
+
+    `ordered`: it is a log, whose rows keep their order whoever appends meanwhile.
+    """
     dataset = try_open(ref)
     if dataset is None:
         return Cleaned(0, 0)
     fragments = dataset.get_fragments()
     if len(fragments) > COMPANION_FRAGMENTS or any(f.num_deletions for f in fragments):
-        dataset.optimize.compact_files()
+        if ordered:
+            merge_in_order(ref, dataset)
+        else:
+            dataset.optimize.compact_files()
         dataset = open_main(ref)
     before = datetime.now(UTC) - grace
     versions = [v for v in dataset.versions() if v["version"] <= dataset.version]
@@ -86,6 +93,41 @@ def clean_companion(ref: TableRef, grace: timedelta = GRACE) -> Cleaned:
         if _made_at(successor) < before
     ]
     return _clean(dataset, old)
+
+
+def merge_in_order(ref: TableRef, dataset: Any) -> None:
+    """Write the rows of `dataset` into one file, before whatever is appended meanwhile.
+
+    Lance orders fragments by number, and `compact_files` gives the merged one a number above that
+    of an append in between: a hold that was just set would stand before its older release. Here
+    the merged rows keep the last number that they had.
+    """
+    import lance
+    from lance.dataset import LanceOperation, Transaction
+    from lance.fragment import FragmentMetadata, write_fragments
+
+    numbers = [fragment.fragment_id for fragment in dataset.get_fragments()]
+    written = write_fragments(
+        dataset.scanner(scan_in_order=True).to_reader(),
+        dataset.uri,
+        schema=dataset.schema,
+        mode="append",
+        data_storage_version=STORAGE_VERSION,
+        storage_options=ref.options(),
+    )
+    kept = numbers[-len(written) :]
+    merged = [
+        FragmentMetadata.from_json(json.dumps({**made.to_json(), "id": number}))
+        for number, made in zip(kept, written, strict=True)
+    ]
+    operation = LanceOperation.Update(
+        removed_fragment_ids=numbers[: -len(written)],
+        updated_fragments=merged,
+        new_fragments=[],
+        fields_modified=[],
+        update_mode="rewrite_rows",
+    )
+    lance.LanceDataset.commit(dataset, Transaction(dataset.version, operation))
 
 
 def _clean(dataset: Any, versions: list[int]) -> Cleaned:

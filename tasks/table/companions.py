@@ -179,15 +179,20 @@ def last_rejects(ref: TableRef, reasons: frozenset[str] = frozenset()) -> Iterat
     Two builds, where they are not the same: one that was refused early knows nothing of the later
     stages. Only of these `reasons`, where there are any; columns as of `read_rejects`.
     """
-    builds = [event for event in read_events(ref, "build") if event["input_hash"]]
-    stood = [build for build in builds if not build["refused_by"]]
-    for build in dict.fromkeys(b["build_id"] for b in (*stood[-1:], *builds[-1:])):
+    for build in judging_builds(ref):
         for batch in read_rejects(ref, build):
             yield (
                 batch
                 if not reasons
                 else batch.filter(pc.is_in(batch["reason"], pa.array(sorted(reasons), pa.string())))
             )
+
+
+def judging_builds(ref: TableRef) -> list[str]:
+    """The last build that was not refused, and the last that judged an input."""
+    builds = [event for event in read_events(ref, "build") if event["input_hash"]]
+    stood = [build for build in builds if not build["refused_by"]]
+    return list(dict.fromkeys(b["build_id"] for b in (*stood[-1:], *builds[-1:])))
 
 
 def tally_retry(ref: TableRef, refs: Sequence[RejectsRef], retried: frozenset[str]) -> Tally:

@@ -19,11 +19,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
+import polars as pl
+
 from schemas.manifest import Manifest
 from tasks.table.build_log import recorded_builds
 from tasks.table.cleanup import GRACE, Cleaned, clean_companion, clean_table
 from tasks.table.compaction import Compacted, compact
-from tasks.table.companions import current_hold, sql_string
+from tasks.table.companions import current_hold, judging_builds, sql_string
 from tasks.table.dataset import TableRef, open_main, read_tags, try_open
 from tasks.table.history import is_conflict
 from tasks.table.index import build_indexes, index_rule, tidy_indexes
@@ -93,7 +95,11 @@ def maintain_tables(ref: TableRef, name: str, rules: Rules, check: Callable[[], 
     done.rejects_removed = _tried(lambda: trim_rejects(ref, rules.since), done, "old rejects") or 0
     for beside in COMPANIONS:
         cleaned = _tried(
-            lambda beside=beside: clean_companion(ref.companion(beside), rules.grace), done, beside
+            lambda beside=beside: clean_companion(
+                ref.companion(beside), rules.grace, beside == "builds"
+            ),
+            done,
+            beside,
         )
         done.versions_removed += (cleaned or Cleaned(0, 0)).versions
     return done
@@ -121,7 +127,8 @@ def advance(ref: TableRef, tag: str) -> None:
 def trim_rejects(ref: TableRef, since: datetime | None = None) -> int:
     """Drop the rejects of builds that are neither a release that is kept nor among the newest.
 
-    The builds' records stay. Rejects without a record may be of a build under way: they stay until
+    Those that the next build takes attempts over from stay, however many were refused since, and
+    the builds' records stay. Rejects without a record may be of a build under way: they stay until
     they are older than any of those. Returns how many rows went.
     """
     dataset = try_open(ref.companion("rejects"))
@@ -129,16 +136,16 @@ def trim_rejects(ref: TableRef, since: datetime | None = None) -> int:
         return 0
     recorded = recorded_builds(ref)
     kept = {release.manifest.build_id for release in list_releases(ref)}
-    kept |= set(recorded[-REJECTS_OF_BUILDS:])
+    kept |= {*recorded[-REJECTS_OF_BUILDS:], *judging_builds(ref)}
     before = min(datetime.now(UTC) - UNRECORDED, since or datetime.now(UTC))
-    found = dataset.to_table(columns=["build_id", "at"])
-    rows = zip(found["build_id"].to_pylist(), found["at"].to_pylist(), strict=True)
+    found = pl.DataFrame(dataset.to_table(columns=["build_id", "at"]))
+    builds = found.group_by("build_id").agg(pl.col("at").max()).iter_rows()
     known = set(recorded)
-    gone = sorted({b for b, at in rows if b not in kept and (b in known or at < before)})
+    gone = sorted(b for b, at in builds if b not in kept and (b in known or at < before))
     if not gone:
         return 0
     dataset.delete(f"build_id IN ({', '.join(map(sql_string, gone))})")
-    return found.num_rows - open_main(ref.companion("rejects")).count_rows()
+    return found.height - open_main(ref.companion("rejects")).count_rows()
 
 
 def stored_bytes(ref: TableRef) -> int | None:

@@ -24,7 +24,7 @@ from tasks.table.index import build_indexes, index_rule
 from tasks.table.releases import (
     DATA_PREFIX,
     Release,
-    read_manifest,
+    committed_release,
     release_name,
     release_number,
     release_versions,
@@ -55,6 +55,21 @@ def reconcile(ref: TableRef, tag: str, held: bool = False) -> Release | None:
     if (not held or _newest_is_rollback(ref)) and release_versions(read_tags(open_main(ref))):
         move_tag(ref, tag)
     return tagged_release(ref, tag)
+
+
+def would_stand(ref: TableRef, tag: str, held: bool = False) -> Release | None:
+    """The release that `reconcile` would return, without writing anything: for a dry run.
+
+    A build that is committed but not finished counts as it is, without its index. A rollback that
+    was only begun does not count: it holds the space, so nothing would be published anyway.
+    """
+    dataset = try_open(ref)
+    if held or dataset is None:
+        return tagged_release(ref, tag)
+    if unfinished := _unfinished(dataset, tag):
+        return committed_release(unfinished[0])
+    newest = max(release_versions(read_tags(dataset)), default=None)
+    return None if newest is None else tagged_release(ref, release_name(newest))
 
 
 def finish_rollback(ref: TableRef, rollback: Rollback) -> Release:
@@ -169,13 +184,8 @@ def _finish(ref: TableRef, commit: Commit) -> Commit:
     if collides(open_main(ref), commit):
         with _turn(ref):
             commit = restore_again(ref, commit)
-    number, manifest = release_number(commit), read_manifest(commit)
-    if number is None or manifest is None:
-        raise VecmillError(
-            f"{ref.path}: version {commit.version} is of build {commit.build_id} but carries no "
-            "release number and manifest; a newer vecmill may have written it: upgrade"
-        )
-    name = release_name(number)
+    release = committed_release(commit)
+    name, manifest = release.name, release.manifest
     dataset = open_main(ref)
     _create_tag(dataset, f"{DATA_PREFIX}{name}", commit.version)
     if name not in read_tags(dataset):

@@ -43,6 +43,14 @@ def release_name(number: int) -> str:
     return f"v{number:04d}"
 
 
+def number_of(name: str) -> int:
+    """7 for `v0007`; raises `ValueError` for what names no release."""
+    match = RELEASE_TAG.match(name)
+    if match is None:
+        raise ValueError(f"{name!r} names no release; expected v0001, v0002 and so on")
+    return int(match[1])
+
+
 def release_versions(tags: dict[str, Any]) -> dict[int, int]:
     """Release number → finished version, from `read_tags`."""
     found = {}
@@ -89,6 +97,28 @@ def tagged_release(ref: TableRef, tag: str) -> Release | None:
             f"(releases: none up to there); move the tag to a release or delete it"
         )
     return _release(dataset, tags, number)
+
+
+def committed_release(commit: Commit) -> Release:
+    """The release that a build's commit is, tagged or not. Raises `VecmillError` for another's."""
+    number, manifest = release_number(commit), read_manifest(commit)
+    if number is None or manifest is None:
+        raise VecmillError(
+            f"version {commit.version} is of build {commit.build_id} but carries no release number "
+            "and manifest; a newer vecmill may have written it: upgrade"
+        )
+    name = release_name(number)
+    made = {"release": name, "version": commit.version, "published": True}
+    return Release(
+        number=number,
+        name=name,
+        version=commit.version,
+        data_version=commit.version,
+        manifest=manifest.model_copy(update=made),
+        tags=(),
+        at=manifest.finished_at or manifest.started_at,
+        rollback_to=commit.rollback_to,
+    )
 
 
 def release_at(tags: dict[str, Any], version: int) -> int | None:

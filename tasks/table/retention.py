@@ -66,13 +66,20 @@ def retire(
 
 
 def _left_over(tags: dict[str, Any]) -> list[str]:
-    """Data tags of releases that have lost their own; a newer one's is still to come."""
+    """Data tags of releases that have lost their own.
+
+    A newer one's is still to come, and so is one's that a build under way commits while a rollback
+    is finished above it: its indexes come between the two tags.
+    """
     newest = max(release_versions(tags), default=0)
+    bases = [int(tag["version"]) for name, tag in tags.items() if name.startswith(BASE_PREFIX)]
     found = []
     for name in tags:
         release = name.removeprefix(DATA_PREFIX)
         match = RELEASE_TAG.match(release) if name != release else None
-        if match and release not in tags and int(match[1]) < newest:
+        if match is None or release in tags or int(match[1]) >= newest:
+            continue
+        if not any(base < int(tags[name]["version"]) for base in bases):
             found.append(name)
     return found
 

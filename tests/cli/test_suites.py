@@ -109,5 +109,6 @@ def test_what_cannot_be_judged_is_refused_by_name_before_anything_runs(space, ve
     ):
         assert said in done.err
     assert sorted(path.name for path in spec.parent.iterdir()) == [
-        *("letters.jsonl", "notes.jsonl", "space.yaml", "suite.json"),
+        *("letters.jsonl", "notes.jsonl", "space.yaml", "suite.json", "work"),
     ]
+    assert [path.name for path in (spec.parent / "work").rglob("*")] == ["leases"]

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from flows.demo.fault import FaultyRunner
+from flows.forget import forget_records
 from flows.progress import StageBars
 from made_words import sentence
+from tasks.erase.asked import Request
 from tasks.table.companions import read_builds, read_events, set_hold
 
 
@@ -171,3 +173,22 @@ class TestNothingToAccept:
         notes.build()
         answer = notes.command("accept", name, "--reason", "please")
         assert (answer.code, "the latest are" in answer.err) == (2, True)
+
+
+def test_records_that_are_kept_of_the_release_are_part_of_the_input(notes, texts):
+    """What was accepted of one file is not accepted beside other rows of files that are gone."""
+    notes.source(path="deltas/*.jsonl", mode="append", on_repeat="latest")
+    folder = notes.folder / "deltas"
+    folder.mkdir()
+    (notes.folder / "notes.jsonl").rename(folder / "1.jsonl")
+    notes.build()
+    (folder / "1.jsonl").unlink()
+    (folder / "2.jsonl").write_text("".join(f'{{"key": "b{i}", "text": ""}}\n' for i in range(9)))
+    build = refused(notes, "max_reject_share:docs")
+    accepted(notes, build)
+    forget_records(notes.spec, Request(keys=("n3",)), yes=True, who="ann")
+    accepted(notes, refused(notes, "max_reject_share:docs"))
+    outcome = notes.build()
+    assert outcome.exit_code == 0, outcome.message
+    counts = outcome.manifest.counts
+    assert (counts.rows, counts.records_rejected) == (29, 9)

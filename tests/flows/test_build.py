@@ -229,6 +229,8 @@ def test_an_item_that_cannot_be_embedded_is_rejected_and_counted(notes, monkeypa
     refused = notes.build()
     assert refused.manifest.refused_by == ("max_reject_share:docs:items",)
     assert "2 of 31 items of source 'docs' could not be embedded (6.5%)" in refused.message
+    planned = notes.build(dry_run=True)  # it is known by now
+    assert planned.manifest.refused_by == refused.manifest.refused_by
     notes.changes["expectations"] = {"max_reject_share": 0.1}
     outcome = notes.build()
     counts = outcome.manifest.counts

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -396,6 +397,41 @@ def test_nobody_may_be_at_work(space):
     ):
         forget(space, KEY)
     assert KEY in keys(space)
+
+
+def test_a_builder_in_another_workdir_keeps_what_it_staged(space):
+    """Its lease is not here, its base tag is: what it staged would be taken from under it."""
+    elsewhere = replace(space, changes={**space.changes, "workdir": "./elsewhere"})
+    words = [sys.executable, "-c", STOPPED, str(elsewhere.spec_file())]
+    space.write({f"n{i}": LONG[i] for i in range(31)})
+    with subprocess.Popen(words, cwd=REPOSITORY, stdin=subprocess.PIPE, text=True) as builder:
+        assert builder.stdin is not None
+        while not list((space.folder / "db" / "notes.lance" / "_versions").glob("d*.manifest")):
+            time.sleep(0.05)
+            assert builder.poll() is None
+        [build] = base_tags(space.ref)
+        with pytest.raises(BusyError, match=rf"the tags base-{build} .* in another workdir"):
+            forget(space, "only0")
+        builder.communicate("\n")
+    assert builder.returncode == 0
+    assert keys(space) == {f"n{i}" for i in range(31)}
+    assert forget(space, "only0").exit_code == 0
+
+
+STOPPED = """
+import sys
+from flows import compose
+from schemas.load import load_spec
+from schemas.spec import BuildOverrides
+audit = compose._audit
+def wait(*words):
+    verdicts = audit(*words)
+    sys.stdin.readline()
+    return verdicts
+compose._audit = wait
+sys.exit(compose.build_space(load_spec(sys.argv[1]), BuildOverrides(yes=True)).exit_code)
+"""
+"""A build that waits with its candidate staged."""
 
 
 def dead_lease(space, name: str) -> None:

@@ -45,6 +45,19 @@ def test_a_column_added_renamed_and_retyped_with_rows_kept(deltas):
     assert deltas.texts() == {**NOW, "a": "w99"}
 
 
+def test_another_key_gives_other_ids_and_keeps_no_record_twice(deltas):
+    names = {"a": "a2", "b": "b2", "c": "c2"}
+    deltas.put(1, {"a": sentence(1), "b": sentence(2)}, uid=[names["a"], names["b"]])
+    deltas.put(2, {"c": sentence(3)}, uid=[names["c"]])
+    deltas.build()
+    deltas.drop(1)
+    deltas.notes.source(key="uid")
+    counts = deltas.build().manifest.counts
+    assert (counts.new, counts.removed, counts.unchanged, counts.embedded) == (1, 1, 2, 0)
+    assert deltas.texts() == {"a": "w1", "b": "w2", "c2": "w3"}  # what has no file has no other key
+    deltas.again()
+
+
 def test_a_type_that_a_kept_value_cannot_have_is_refused(deltas):
     deltas.notes.source(columns=["updated", "grade"])
     deltas.put(1, {"a": sentence(1)}, grade=["good"])

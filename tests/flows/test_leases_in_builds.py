@@ -96,14 +96,12 @@ def test_an_error_releases_the_lease(notes, fails_at, error):
 
 
 def test_while_records_are_erased_nobody_builds(notes, texts):
-    """Nor a space that shares the workdir, whose staged files are looked through."""
     notes.build()
     notes.write({**texts, "fresh": sentence(301)})
-    for space in ("notes", "other"):
-        said = rf"build: forget f1 \(process .*, for space '{space}', is at work .* run again"
+    for space in ("notes", "other"):  # staged files of another space in the workdir may go, too
         with (
             hold_lease(notes.spec.workdir, "f1", space, "forget"),
-            pytest.raises(BusyError, match=said),
+            pytest.raises(BusyError, match=rf"build: forget f1 of space '{space}' \(.* run again"),
         ):
             notes.build(yes=True)
     assert notes.build(yes=True).manifest.release == "v0002"

@@ -89,11 +89,23 @@ def test_a_space_that_was_never_built(notes):
 @pytest.mark.parametrize("work", ["maintain", "forget", "rollback"])
 def test_one_at_a_time(notes, built, work):
     with hold_lease(notes.spec.workdir, "other", "notes", work):
-        with pytest.raises(BusyError, match=f"maintain of space 'notes': {work} other"):
+        with pytest.raises(BusyError, match=f"maintain: {work} other of space 'notes'"):
             maintain_space(notes.spec)
         assert notes.command("maintain").code == 1
     assert names(notes) == ["v0001", "v0002", "v0003", "v0004"]
     assert read_leases(notes.spec.workdir) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("keep", 0), ("keep", -1), ("workdir_days", -1.0), ("grace_minutes", -1.0)]
+)
+def test_the_flow_refuses_numbers_that_mean_nothing(name, value):
+    from prefect.exceptions import ParameterTypeError
+
+    from flows.maintain import maintain
+
+    with pytest.raises(ParameterTypeError, match=f"{name}(.|\n)*greater than or equal"):
+        maintain.validate_parameters({"spec": "space.yaml", name: value})
 
 
 def test_beside_a_build_in_the_same_workdir(notes, built):
@@ -216,7 +228,7 @@ def test_builds_readers_and_upkeep_at_once(notes, monkeypatch):
 @pytest.mark.timeout(3_600)
 def test_two_hundred_builds_stay_within_one_and_a_half_times_their_rows():
     done = subprocess.run(
-        [sys.executable, "benchmarks/upkeep.py", "--rows", "10000", "--builds", "200", "--json"],
+        [sys.executable, "benchmarks/upkeep.py", "--json"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

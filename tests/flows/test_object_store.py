@@ -271,4 +271,4 @@ def check(space, command: str, cause: str, step: str) -> None:
     assert CREDENTIALS["AWS_ACCESS_KEY_ID"] not in answer.err
     assert ".rs:" not in answer.err
     if command == "build":
-        assert "in stage publish" in answer.err
+        assert "in stage start_up" in answer.err

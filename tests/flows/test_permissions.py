@@ -139,7 +139,7 @@ def test_a_table_that_may_not_be_read(notes, build):
         done = build()
     assert done.returncode == 1, done.stderr
     assert "permission denied" in done.stderr.lower()
-    assert "in stage publish" in done.stderr
+    assert "in stage start_up" in done.stderr
     assert [r.name for r in list_releases(notes.ref)] == ["v0001"]
 
 

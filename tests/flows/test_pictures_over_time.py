@@ -49,6 +49,12 @@ class Pictures:
             (self.folder / name).unlink()
 
     def build(self):
+        outcome = self.outcome()
+        assert outcome.exit_code == 0, outcome.message
+        assert outcome.manifest.counts.problems() == []
+        return outcome
+
+    def outcome(self):
         image = {"kind": "image", "mode": "append"}
         data = {
             "space": "pictures",
@@ -69,10 +75,7 @@ class Pictures:
         }
         spec = parse_spec(data, self.folder, "spec")
         quiet = PlainRunner(StageBars("quiet"))
-        outcome = build_space(spec, BuildOverrides(yes=True), quiet)
-        assert outcome.exit_code == 0, outcome.message
-        assert outcome.manifest.counts.problems() == []
-        return outcome
+        return build_space(spec, BuildOverrides(yes=True), quiet)
 
     def rows(self) -> dict[str, dict]:
         table = lance.dataset(f"{self.folder}/db/pictures.lance", version="prod").to_table()
@@ -131,6 +134,10 @@ def test_a_vector_that_cannot_be_computed_anew_is_a_reject_that_says_so(pictures
     pictures.drop(*GONE)
     (pictures.folder / "files" / "copy.png").write_bytes(made_image("red"))
     pictures.precision = "bf16"
+    assert set(pictures.outcome().manifest.refused_by) == {
+        f"max_reject_share:{source}:items" for source in ("files", "tables", "tars")
+    }
+    pictures.max_reject_share = 1.0
     outcome = pictures.build()
     counts = outcome.manifest.counts
     # red.png is gone, but a copy of it is there

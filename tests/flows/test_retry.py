@@ -259,6 +259,7 @@ def loads(monkeypatch) -> list[str]:
 
 
 def test_a_text_that_fails_to_embed_twice_and_then_works(notes, texts, failing, loads, embedded):
+    notes.changes["expectations"] = {"max_reject_share": 1.0}
     notes.write({**texts, "bad": "w300 w301", "worse": "w310"})
     failing |= {300, 310}
     first = notes.build()
@@ -313,6 +314,7 @@ def test_a_published_row_is_not_taken_for_one_that_fails(notes, texts, loads):
 
 
 def test_many_that_are_known_to_fail_are_no_broken_embedder(notes, texts, failing):
+    notes.changes["expectations"] = {"max_reject_share": 1.0}
     bad = {f"bad{i}": f"w{300 + i}" for i in range(20)}
     notes.write({**texts, **bad})
     failing |= set(range(300, 320))

@@ -132,7 +132,7 @@ POINTS = {
     "after the intent": "flows.rollback.finish_rollback",
     "before the restore": "tasks.table.rollback._restore",
     "after the restore": "tasks.table.reconcile._create_tag",
-    "after the data tag": "tasks.table.reconcile._last_with_same_rows",
+    "after the data tag": "tasks.table.reconcile.last_with_same_rows",
     "after the release tag": "tasks.table.reconcile._finished",
     "before the record": "flows.recording.copy_rejects",
 }
@@ -199,14 +199,14 @@ def test_a_build_that_was_under_way_is_held(two, monkeypatch):
     content = two.content("v0001")
     texts = {key.removeprefix("docs:"): text for key, text in two.content().items()}
     two.write({**texts, "mine": sentence(310)})
-    real = flows.compose.audit_candidate
+    real = flows.compose.append_rejects  # after it has looked for a hold, before it commits
 
     def late(*arguments, **options):
-        monkeypatch.setattr(flows.compose, "audit_candidate", real)
+        monkeypatch.setattr(flows.compose, "append_rejects", real)
         assert two.command("rollback").code == 0
         return real(*arguments, **options)
 
-    monkeypatch.setattr(flows.compose, "audit_candidate", late)
+    monkeypatch.setattr(flows.compose, "append_rejects", late)
     outcome = two.build()
     assert (outcome.exit_code, outcome.manifest.refused_by) == (3, ("hold",))
     assert outcome.manifest.base_release == "v0003"

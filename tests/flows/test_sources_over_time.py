@@ -10,6 +10,7 @@ from made_deltas import APPEND, LAX, NOW, Deltas, first_three_days
 
 import made_embedder
 from made_words import sentence
+from schemas.manifest import Manifest
 from tasks.table.companions import read_rejects
 
 
@@ -239,6 +240,27 @@ def test_superseded_records_that_go_are_no_loss(deltas):
     deltas.drop(1, 2, 3, 4)
     [source] = deltas.build().manifest.sources
     assert (source.records, source.repeated) == (20, 0)
+
+
+def test_a_release_that_does_not_tell_of_repeats_is_compared_with_all_records(deltas, monkeypatch):
+    """Manifests of version 0.1.0 do not."""
+    deltas.notes.source(mode="snapshot")
+    deltas.put(1, {f"k{i}": sentence(i) for i in range(10)})
+    deltas.put(2, {f"k{i}": sentence(i + 20) for i in range(10)})
+    with monkeypatch.context() as patched:
+        to_json = Manifest.to_json
+
+        def without(manifest) -> str:
+            said = json.loads(to_json(manifest))
+            for source in said["sources"]:
+                del source["repeated"], source["forgotten"], source["roots"]
+            return json.dumps(said)
+
+        patched.setattr(Manifest, "to_json", without)
+        deltas.build()
+    deltas.put(3, {"k0": sentence(99)})
+    deltas.build()
+    assert len(deltas.texts()) == 10
 
 
 def test_two_append_sources_do_not_share_keys(deltas):

@@ -20,7 +20,7 @@ KILLS = {
     "after the hold": "tasks.table.rollback.append_event",
     "after the intent": "tasks.table.rollback._restore",
     "after the commit": "tasks.table.reconcile._create_tag",
-    "after the data tag": "tasks.table.reconcile._last_with_same_rows",
+    "after the data tag": "tasks.table.reconcile.last_with_same_rows",
     "after the release tag": "tasks.table.reconcile._finished",
 }
 """Where a rollback, or (from the commit on) a build is killed."""

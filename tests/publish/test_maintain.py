@@ -309,7 +309,7 @@ def test_rejects_of_old_builds_go_and_their_records_stay(space, history, monkeyp
         ("under way", datetime.now(UTC)),
     ]:
         row = {"build_id": build_id, "at": at, "level": "record", "reason": "empty_text"}
-        row |= {"attempts": 1}
+        row["attempts"] = 1
         for field in TABLE_REJECTS:
             if not field.nullable:
                 row.setdefault(field.name, "x")

@@ -103,7 +103,8 @@ def test_it_prints_the_keys_of_the_design() -> None:
     assert [list(each) for each in printed["sources"]] == [
         [
             *("name", "files", "records", "fingerprint"),
-            *("repeated", "roots"),  # beside the design's keys: what the next build compares with
+            # beside the design's keys: what the next build compares with
+            *("repeated", "forgotten", "roots"),
         ]
     ]
 

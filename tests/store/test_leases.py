@@ -106,7 +106,7 @@ def test_who_lost_its_lease_is_told_before_it_publishes(tmp_path):
 def test_alone_means_that_nobody_else_is_at_work_on_the_space(tmp_path):
     with hold_lease(tmp_path, "b1", "notes", "build"):
         with (
-            pytest.raises(BusyError, match=r"forget of space 'notes': build b1 \(process \d+ on "),
+            pytest.raises(BusyError, match=r"forget: build b1 of space 'notes' \(process \d+ on "),
             hold_alone(tmp_path, "f1", "notes", "forget"),
         ):
             raise AssertionError

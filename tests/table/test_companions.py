@@ -217,3 +217,8 @@ def test_many_upgrade_at_once(before_attempts, tmp_path):
         assert attempts(ref, build_id) == {"k0": 1, "k1": 1}
     names = lance.dataset(ref.companion("rejects").path).schema.names
     assert names.count("attempts") == 1
+
+
+def test_a_rollback_takes_over_the_rejects_of_a_table_without_attempts(before_attempts):
+    copy_rejects(before_attempts, "b0", "b1")
+    assert attempts(before_attempts, "b1") == {"k0": 1}

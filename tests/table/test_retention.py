@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks.table.retention import kept_releases
+from tasks.table.retention import _left_over, kept_releases
 
 NOW = datetime.now(UTC)
 HOUR = timedelta(hours=1)
@@ -51,3 +51,12 @@ def test_a_release_that_readers_may_be_in_stays_for_a_moment():
 def test_why_a_release_stays():
     why = kept_releases(tags_of(4, best=6), 1, timedelta(0))
     assert why == {2: "tag 'best'", 4: "one of the newest 1"}
+
+
+def test_a_build_that_a_rollback_overtook_keeps_the_tag_of_its_commit():
+    """It is at its indexes: `data-v0004` is there, `v0004` is to come; 5 is the rollback."""
+    tags = tags_of(5)
+    del tags["v0004"]
+    assert _left_over(tags) == ["data-v0004"]
+    assert _left_over({**tags, "base-ab12": {**tags["v0003"]}}) == []
+    assert _left_over({**tags, "base-cd34": {**tags["v0005"]}}) == ["data-v0004"]

@@ -96,7 +96,6 @@ def test_an_error_releases_the_lease(notes, fails_at, error):
 
 
 def test_while_records_are_erased_nobody_builds(notes, texts):
-    """Nor a space that shares the workdir, whose staged files are looked through."""
     notes.build()
     notes.write({**texts, "fresh": sentence(301)})
     for space in ("notes", "other"):  # staged files of another space in the workdir may go, too

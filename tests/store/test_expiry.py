@@ -13,11 +13,10 @@ import pytest
 
 from schemas.arrow import vectors_schema
 from schemas.identity import digest_bytes
-from tasks.store import vectors
 from tasks.store.expiry import DAY, expire
 from tasks.store.leases import Holder, Lease, hold_lease
 from tasks.store.merging import FEWEST_FILES, WEEK, merge_vectors
-from tasks.store.vectors import read_vectors, vector_index
+from tasks.store.vectors import _hashes, read_vectors, vector_index
 from tasks.store.workdir import Store
 
 KEY = "f-torch-fp32"
@@ -161,7 +160,7 @@ def test_whoever_comes_in_the_middle_keeps_what_was_listed(store):
 
 def test_files_that_vanish_while_they_are_listed(store, monkeypatch):
     before = known(store)
-    vectors._hashes.cache_clear()  # as another process would find it
+    _hashes.cache_clear()  # as another process would find it
     real, happened = pq.read_table, []
 
     def late(*arguments, **options):

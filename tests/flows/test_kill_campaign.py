@@ -49,6 +49,9 @@ import tasks.table.index as index
 
 PER_SHARD["text"] = 8
 index.VECTOR_INDEX_ROWS = 50
+if "PREFECT_API_URL" in os.environ:
+    import flows.space_limit
+    flows.space_limit.WAIT_SECONDS = 1.0  # the turn of a killed run comes back after minutes
 
 class Counting(made_embedder.WordEmbedder):
     def embed_tokens(self, tokens, rows):

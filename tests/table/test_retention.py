@@ -43,7 +43,7 @@ def test_kept(more, keep, kept):
 
 def test_a_release_that_readers_may_be_in_stays_for_a_moment():
     tags = tags_of(8)
-    tags["v0008"]["created_at"] = NOW  # the seventh was the newest until now
+    tags["v0008"]["created_at"] = datetime.now(UTC)  # the seventh was the newest until now
     assert list(kept_releases(tags, 1, timedelta(minutes=10))) == [7, 8]
     assert list(kept_releases(tags, 1, timedelta(0))) == [8]
 

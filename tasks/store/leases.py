@@ -163,8 +163,11 @@ def hold_lease(
     path = folder / f"{name}.json"
     said = {"space": space, "work": work, "table": table, **asdict(this_process())}
     part = folder / f".tmp-{name}-{secrets.token_hex(4)}"
-    part.write_text(json.dumps(said), encoding="utf-8")
-    part.replace(path)
+    try:
+        part.write_text(json.dumps(said), encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)  # on a full disk
     held = HeldLease(path)
     held._begin()
     try:

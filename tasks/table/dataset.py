@@ -7,6 +7,7 @@ The dataset at `<uri>/<space>.lance` is what `lancedb.connect(uri).open_table(sp
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,13 @@ CREATED = "vecmill.created"
 """The property of the version that `ensure_table` makes: it tells our table from a stranger's."""
 
 TAG_READS = 20
-"""Tries of reading the tags while other builds delete theirs."""
+"""Tries of reading the tags while other builds delete and move theirs."""
+
+TAG_WAIT = 0.01
+"""Seconds waited before the next try, times the tries so far."""
+
+TAG_CHANGED = ("not found", "while parsing", "trailing characters")
+"""What Lance says of a tag that was deleted or moved while it was read."""
 
 BASE_COLUMNS = ["id", "content_hash", "row_hash", "duplicate_of", "duplicate_kind"]
 
@@ -143,15 +150,17 @@ def ensure_table(ref: TableRef, schema: pa.Schema) -> Any:
 def read_tags(dataset: Any) -> dict[str, dict[str, Any]]:
     """Tag → version, created_at and more.
 
-    Lance lists the names first and fails when one of them is deleted before it is read, as every
-    build's base tag is: then it is asked again.
+    Lance lists names and sizes first. It fails when a tag is deleted before it is read, as every
+    build's base tag is, and reads half of one that has grown since, as a moving tag does (seen on
+    an object store): then it is asked again.
     """
-    for _ in range(TAG_READS):
+    for attempt in range(TAG_READS):
         try:
             return dataset.tags.list()
-        except (ValueError, OSError) as error:
-            if "not found" not in str(error).lower():
+        except (ValueError, OSError, RuntimeError) as error:
+            if not any(sign in str(error).lower() for sign in TAG_CHANGED):
                 raise
+            time.sleep(TAG_WAIT * attempt)
     return dataset.tags.list()
 
 

@@ -23,6 +23,7 @@ from tasks.table.dataset import (
     exists,
     open_main,
     open_version,
+    read_tags,
 )
 
 SCHEMA = table_schema(4)
@@ -144,3 +145,27 @@ def test_lancedb_knows_how_to_embed_a_query(ref):
 )
 def test_no_metadata_where_lancedb_would_embed_otherwise(change):
     assert embedding_metadata(replace(HUB, **change)) == {}
+
+
+class TornTags:
+    """Tags of which one is deleted, and one moved, while they are read."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+
+    @property
+    def tags(self) -> TornTags:
+        return self
+
+    def list(self) -> dict[str, dict[str, int]]:
+        if self.errors:
+            raise self.errors.pop(0)
+        return {"prod": {"version": 3}}
+
+
+def test_tags_that_change_while_they_are_read_are_read_again():
+    torn = RuntimeError("LanceError(Arrow): EOF while parsing an object at line 8 column 0")
+    gone = ValueError("Ref not found error: tag base-1 not found")
+    assert read_tags(TornTags(gone, torn, torn)) == {"prod": {"version": 3}}
+    with pytest.raises(RuntimeError, match="the disk is on fire"):
+        read_tags(TornTags(RuntimeError("the disk is on fire")))

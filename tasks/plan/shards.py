@@ -8,8 +8,8 @@ import polars as pl
 
 from schemas.refs import PlanRef, Shard
 
-PER_SHARD = {"text": 512, "image": 512}
-"""About 10 seconds of a small model on two cores; a kill costs at most one shard."""
+PER_SHARD = {"text": 256, "image": 512}
+"""5 to 10 seconds of a small model on two cores: a kill costs at most one shard."""
 
 MOST_SHARDS = 500
 """Beyond that shards grow: each is a task and a file (FACTS: 50 to 500 tasks a run)."""

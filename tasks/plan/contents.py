@@ -28,8 +28,11 @@ def missing_contents(plan: pl.DataFrame, known: pl.DataFrame, overwrite: bool) -
     )
     return (
         written.select("id", "content_hash", "part", "row")
+        .with_row_index("place")
         .join(known.lazy().select("content_hash"), on="content_hash", how="anti")
+        .sort("place")  # the join promises no order, and two builders must cut the same shards
         .unique("content_hash", keep="first", maintain_order=True)
+        .drop("place")
         .collect()
     )
 

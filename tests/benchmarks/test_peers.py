@@ -108,7 +108,7 @@ WHOLE = State(rows=4, missing=0, repeated=0, deleted_found=0, old_text=0, worst=
 
 
 def step(system: str, name: str, cpu: float, embedded: int, **more: object) -> Step:
-    return Step(1, system, name, 0, cpu, cpu / 2, 512.0, embedded, **more)  # type: ignore[arg-type]
+    return Step(1, system, name, 0, cpu, cpu / 2, 512.0, embedded, **more)
 
 
 def test_the_tables_show_medians_ratios_and_the_worst_state() -> None:

@@ -285,7 +285,7 @@ def test_killed_sixty_times_it_ends_as_if_it_never_was(notes, server):
             environment = {}
             if deaths["flow"] < FLOW_KILLS and turn % 5 == 4:
                 how, environment = "flow", {"PREFECT_API_URL": server}
-            if campaign.run("build", "maintain", **options, **environment):  # type: ignore[arg-type]
+            if campaign.run("build", "maintain", **options, **environment):
                 continue  # it was quicker than death
             deaths[how] += 1
             campaign.run("build")

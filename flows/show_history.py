@@ -99,8 +99,11 @@ def around(before: str | None, after: str | None, width: int) -> tuple[str, str]
     )
     start = max(shared - LEAD, 0) if before is not None and after is not None else 0
     dots = "…" if start else ""
-    cut = (f"{dots}{text[start:]}" for text in (old, new))
-    return tuple(text if len(text) <= width else text[: width - 1] + "…" for text in cut)  # type: ignore[return-value]
+    return _shortened(f"{dots}{old[start:]}", width), _shortened(f"{dots}{new[start:]}", width)
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def audit_document(release: Release, verdicts: Sequence[AuditResult]) -> dict[str, Any]:

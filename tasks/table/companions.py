@@ -141,7 +141,7 @@ def append_event(ref: TableRef, **values: object) -> None:
     """Write one row of `BUILDS`; what is not given is null, and `at` is now."""
     row = {"at": datetime.now(UTC), **values}
     batch = pa.RecordBatch.from_pylist([row], BUILDS)
-    _append(ref.companion("builds"), BUILDS, [batch])
+    append_rows(ref.companion("builds"), BUILDS, [batch])
 
 
 def read_events(ref: TableRef, *kinds: str) -> list[dict[str, Any]]:
@@ -169,7 +169,7 @@ def append_rejects(
         known = known_attempts(last_rejects(ref), least=1 if retried else 2)
         upgrade(companion, ensure_table(companion, TABLE_REJECTS))
         batches = _reject_batches(build_id, refs, known, retried)
-        _append(companion, TABLE_REJECTS, batches)
+        append_rows(companion, TABLE_REJECTS, batches)
     return sum(r.records + r.items for r in refs)
 
 
@@ -226,7 +226,7 @@ def copy_rejects(ref: TableRef, build_id: str, to: str) -> None:
         for batch in found
     )
     if dataset.count_rows(where):
-        _append(companion, TABLE_REJECTS, batches)
+        append_rows(companion, TABLE_REJECTS, batches)
 
 
 def read_rejects(
@@ -261,7 +261,8 @@ def sql_string(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def _append(ref: TableRef, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+def append_rows(ref: TableRef, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """Stream batches of `schema` into a companion as one commit; the table is made if need be."""
     import lance
 
     dataset = ensure_table(ref, schema)

@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 from schemas.arrow import HASH
 from schemas.identity import digest_bytes, digest_json, item_id
 from tasks.store.workdir import Store
-from tasks.table.dataset import STORAGE_VERSION, TableRef, ensure_table, try_open
+from tasks.table.companions import append_rows
+from tasks.table.dataset import TableRef, try_open
 
 TOMBSTONES = pa.schema(
     [
@@ -56,8 +57,6 @@ def append_tombstones(
     reason: str | None,
 ) -> int:
     """Write a tombstone for each (source, key) that has none yet; returns how many."""
-    import lance
-
     known = set(read_tombstones(ref)["hash"])
     fresh = {tombstone(source, key): source for source, key in records}
     now = datetime.now(UTC)
@@ -67,14 +66,8 @@ def append_tombstones(
         if h not in known
     ]
     if rows:
-        dataset = ensure_table(ref.companion("tombstones"), TOMBSTONES)
-        lance.write_dataset(
-            pa.Table.from_pylist(rows, TOMBSTONES),
-            dataset.uri,
-            mode="append",
-            data_storage_version=STORAGE_VERSION,
-            storage_options=ref.options(),
-        )
+        batch = pa.RecordBatch.from_pylist(rows, TOMBSTONES)
+        append_rows(ref.companion("tombstones"), TOMBSTONES, [batch])
     return len(rows)
 
 

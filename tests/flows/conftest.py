@@ -14,11 +14,13 @@ import lance
 import numpy as np
 import pytest
 import yaml
+from made_deltas import APPEND, Deltas
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+import made_embedder
 from flows.cli import run
 from flows.compose import build_space
 from flows.outcome import Outcome
@@ -208,3 +210,12 @@ def server():
 
     with prefect_test_harness(server_startup_timeout=120):
         yield PREFECT_API_URL.value()
+
+
+@pytest.fixture
+def deltas(notes, monkeypatch) -> Deltas:
+    """An append source of dated files; none is there yet."""
+    monkeypatch.setattr("tasks.embed.embed_shard.load", made_embedder.WordEmbedder)
+    notes.changes |= {"sources": [APPEND]}
+    (notes.folder / "notes.jsonl").unlink()
+    return Deltas(notes)

@@ -5,20 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from made_deltas import APPEND, LAX, Deltas, first_three_days
+from made_deltas import LAX, Deltas, first_three_days
 
-import made_embedder
 from made_words import sentence
 from tasks.table.companions import set_hold
 
 
 @pytest.fixture
-def deltas(notes, monkeypatch) -> Deltas:
-    """An append source of dated files; none is there yet."""
-    monkeypatch.setattr("tasks.embed.embed_shard.load", made_embedder.WordEmbedder)
-    notes.changes |= {"sources": [APPEND], "expectations": LAX}
-    (notes.folder / "notes.jsonl").unlink()
-    return Deltas(notes)
+def deltas(deltas) -> Deltas:
+    """The append source of dated files; any share of its records may be rejected."""
+    deltas.notes.changes["expectations"] = LAX
+    return deltas
 
 
 def everything(folder: Path) -> dict[str, tuple[int, int]]:

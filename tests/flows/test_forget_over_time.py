@@ -7,10 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from made_deltas import APPEND, LAX, NOW, Deltas, first_three_days
+from made_deltas import LAX, NOW, Deltas, first_three_days
 
 import flows.forget
-import made_embedder
 from flows.forget import Forgetting, forget_records
 from flows.holds import release_space
 from flows.rollback import roll_back
@@ -25,12 +24,10 @@ LEFT = {key: text for key, text in NOW.items() if key != "b"}
 
 
 @pytest.fixture
-def deltas(notes, monkeypatch) -> Deltas:
-    """An append source of dated files; none is there yet."""
-    monkeypatch.setattr("tasks.embed.embed_shard.load", made_embedder.WordEmbedder)
-    notes.changes |= {"sources": [APPEND], "expectations": LAX}
-    (notes.folder / "notes.jsonl").unlink()
-    return Deltas(notes)
+def deltas(deltas) -> Deltas:
+    """The append source of dated files; any share of its records may be rejected."""
+    deltas.notes.changes["expectations"] = LAX
+    return deltas
 
 
 def forget(notes, *keys: str) -> Forgetting:

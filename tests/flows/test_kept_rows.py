@@ -5,20 +5,10 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from made_deltas import APPEND, NOW, Deltas, first_three_days
+from made_deltas import NOW, first_three_days
 
-import made_embedder
 from made_words import sentence
 from schemas.errors import UsageError
-
-
-@pytest.fixture
-def deltas(notes, monkeypatch) -> Deltas:
-    """An append source of dated files; none is there yet."""
-    monkeypatch.setattr("tasks.embed.embed_shard.load", made_embedder.WordEmbedder)
-    notes.changes |= {"sources": [APPEND]}
-    (notes.folder / "notes.jsonl").unlink()
-    return Deltas(notes)
 
 
 def test_a_column_added_renamed_and_retyped_with_rows_kept(deltas):

@@ -6,21 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from made_deltas import APPEND, LAX, NOW, Deltas, first_three_days
+from made_deltas import APPEND, LAX, NOW, first_three_days
 
-import made_embedder
 from made_words import sentence
 from schemas.manifest import Manifest
 from tasks.table.companions import read_rejects
-
-
-@pytest.fixture
-def deltas(notes, monkeypatch) -> Deltas:
-    """An append source of dated files; none is there yet."""
-    monkeypatch.setattr("tasks.embed.embed_shard.load", made_embedder.WordEmbedder)
-    notes.changes |= {"sources": [APPEND]}
-    (notes.folder / "notes.jsonl").unlink()
-    return Deltas(notes)
 
 
 def test_a_month_of_dated_deltas(deltas):

@@ -294,7 +294,7 @@ def test_rejects_of_old_builds_go_and_their_records_stay(space, history, monkeyp
 
     import pyarrow as pa
 
-    from tasks.table.companions import TABLE_REJECTS, _append, read_builds, read_rejects
+    from tasks.table.companions import TABLE_REJECTS, append_rows, read_builds, read_rejects
 
     monkeypatch.setattr(upkeep, "REJECTS_OF_BUILDS", 2)
     rejects = space.ref.companion("rejects")
@@ -313,7 +313,7 @@ def test_rejects_of_old_builds_go_and_their_records_stay(space, history, monkeyp
         for field in TABLE_REJECTS:
             if not field.nullable:
                 row.setdefault(field.name, "x")
-        _append(rejects, TABLE_REJECTS, [pa.RecordBatch.from_pylist([row], TABLE_REJECTS)])
+        append_rows(rejects, TABLE_REJECTS, [pa.RecordBatch.from_pylist([row], TABLE_REJECTS)])
     done = run(space, keep=3)
     assert done.rejects_removed == len(ids) - 3 + 1
     stay = [

@@ -35,8 +35,8 @@ from tasks.erase.asked import Request
 from tasks.erase.companions import (
     blank_builds,
     clean_companions,
-    copy_rejects,
     drop_held_rejects,
+    others,
 )
 from tasks.erase.find import Found, find, known_sources
 from tasks.erase.manifest import manifest_without
@@ -48,6 +48,7 @@ from tasks.store.leases import BusyError, HeldLease, hold_alone, living_leases
 from tasks.table.companions import (
     append_build,
     append_event,
+    copy_rejects,
     drop_rejects,
 )
 from tasks.table.dataset import TableRef, open_version, try_open
@@ -204,7 +205,7 @@ def _publish(spec: SpaceSpec, ref: TableRef, found: Found, operation: str, clock
         return manifest_properties(manifest, base.release + 1)
 
     retire(ref, frozenset())  # a data tag of an erasure that was killed before its release
-    copy_rejects(ref, prod.manifest.build_id, operation, found.asked)
+    copy_rejects(ref, prod.manifest.build_id, operation, others(found.asked))
     files = frozenset(found.holding.files)
     try:
         release = erase_rows(ref, operation, found.asked, files, prod, tag, properties)

@@ -7,6 +7,7 @@ names a key. Then nothing but the newest version of each companion stays on disk
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,6 @@ from schemas.errors import VecmillError
 from schemas.identity import item_ids
 from tasks.erase.asked import Asked, Record, names_key
 from tasks.erase.rows import clean
-from tasks.table.companions import sql_string
 from tasks.table.dataset import STORAGE_VERSION, TableRef, try_open
 
 BLANK = "(blanked: it named a record that was forgotten)"
@@ -100,25 +100,9 @@ def _places(rows: pa.Table) -> pl.Series:
     return pl.Series("id", item_ids(sources, keys, None)).cast(pl.String)
 
 
-def copy_rejects(ref: TableRef, build_id: str, operation: str, asked: Asked) -> None:
-    """The rejects of a build but the records', as those of the release that is published now."""
-    import lance
-
-    dataset = try_open(ref.companion("rejects"))
-    if dataset is None:
-        return
-    found = dataset.to_table(filter=f"build_id = {sql_string(build_id)}", scan_in_order=True)
-    found = found.filter(pa.array((~asked.named(_places(found))).to_numpy()))
-    if found.num_rows:
-        at = found.schema.get_field_index("build_id")
-        mine = pa.repeat(pa.scalar(operation, pa.string()), found.num_rows)
-        lance.write_dataset(
-            found.set_column(at, found.schema.field(at), mine),
-            dataset.uri,
-            mode="append",
-            data_storage_version=STORAGE_VERSION,
-            storage_options=ref.options(),
-        )
+def others(asked: Asked) -> Callable[[pa.RecordBatch], pa.Array]:
+    """Which rows of a batch of rejects are not the records' (bool `[n]`)."""
+    return lambda batch: pa.array((~asked.named(_places(batch))).to_numpy())
 
 
 def blank_builds(ref: TableRef, asked: Asked) -> int:

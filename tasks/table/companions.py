@@ -8,9 +8,10 @@ appends, so none is lost.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 import polars as pl
@@ -208,25 +209,34 @@ def drop_rejects(ref: TableRef, build_id: str) -> None:
         dataset.delete(f"build_id = {sql_string(build_id)}")
 
 
-def copy_rejects(ref: TableRef, build_id: str, to: str) -> None:
-    """Give the build `to` the rejects of `build_id`, once: a rollback finds the same state."""
+def copy_rejects(
+    ref: TableRef,
+    build_id: str,
+    to: str,
+    keep: Callable[[pa.RecordBatch], pa.Array] | None = None,
+) -> None:
+    """Give the build `to` the rejects of `build_id`, once: its release has the same state.
+
+    `keep`: which rows of a batch (bool `[n]`); None: all.
+    """
     companion = ref.companion("rejects")
     dataset = try_open(companion)
     if dataset is None or dataset.count_rows(f"build_id = {sql_string(to)}"):
         return
-    dataset = upgrade(companion, dataset)
-    where = f"build_id = {sql_string(build_id)}"
-    names = [name for name in TABLE_REJECTS.names if name != "build_id"]
-    found = dataset.scanner(columns=names, filter=where, scan_in_order=True).to_batches()
+    upgrade(companion, dataset)
+    found = read_rejects(ref, build_id)
+    kept = found if keep is None else (batch.filter(keep(batch)) for batch in found)
     batches = (
-        pa.RecordBatch.from_arrays(
-            [pa.repeat(pa.scalar(to, pa.string()), batch.num_rows), *map(batch.column, names)],
-            schema=TABLE_REJECTS,
-        )
-        for batch in found
+        batch.set_column(
+            batch.schema.get_field_index("build_id"),
+            TABLE_REJECTS.field("build_id"),
+            pa.repeat(pa.scalar(to, pa.string()), batch.num_rows),
+        ).cast(TABLE_REJECTS)
+        for batch in kept
+        if batch.num_rows
     )
-    if dataset.count_rows(where):
-        append_rows(companion, TABLE_REJECTS, batches)
+    if (first := next(batches, None)) is not None:
+        append_rows(companion, TABLE_REJECTS, chain([first], batches))
 
 
 def read_rejects(

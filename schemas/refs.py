@@ -134,6 +134,7 @@ class EmbedderRef:
     revision: str | None = None
     hub_id: str | None = None  # set when LanceDB could load it by this name
     config: dict = field(default_factory=dict)  # what the kind's loader needs besides
+    exports: str = ""  # folder in the `workdir` for the model as other engines want it; "": none
 
     @property
     def vector_key(self) -> str:

@@ -10,7 +10,8 @@ from safetensors.numpy import load_file
 
 import tasks.embed.embed_shard
 from schemas.refs import EmbedderRef
-from tasks.embedders.batching import BatchingEmbedder
+from tasks.embedders.batching import BatchingEmbedder, done
+from tasks.embedders.protocol import Pending
 from tasks.embedders.tokens import Tokens
 
 
@@ -27,10 +28,10 @@ class WordEmbedder(BatchingEmbedder):
     def tokenize(self, texts: Sequence[str], *, query: bool = False) -> Tokens:
         return Tokens.from_lists([[int(word[1:]) for word in text.split()] for text in texts])
 
-    def embed_tokens(self, tokens: Tokens, rows: np.ndarray) -> np.ndarray:
+    def submit_tokens(self, tokens: Tokens, rows: np.ndarray) -> Pending:
         ids, starts = tokens.ragged(rows)
         sums = np.add.reduceat(self.words[ids], starts, axis=0)
-        return sums / np.linalg.norm(sums, axis=1, keepdims=True)
+        return done(sums / np.linalg.norm(sums, axis=1, keepdims=True))
 
 
 def use() -> None:

@@ -12,6 +12,7 @@ found. The rejects are written first, so the vectors' existence says that both a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -28,6 +29,7 @@ from schemas.refs import EmbedderRef, RejectsRef, Shard, ShardResult
 from tasks.embed.contents import read_contents, read_items
 from tasks.embed.isolate import Isolation
 from tasks.embedders.batching import batch_rows
+from tasks.embedders.in_flight import in_flight
 from tasks.embedders.load import load
 from tasks.embedders.protocol import Embedder
 from tasks.store.claims import claim, wait_for
@@ -182,8 +184,10 @@ def _embed_texts(work: Work) -> None:
     def forward(part: np.ndarray) -> np.ndarray:
         return work.embedder.embed_tokens(tokens, np.searchsorted(rows, part))
 
-    for batch in batch_rows(tokens.lengths, work.embedder.token_budget):
-        work.isolation.embed(forward, rows[batch])
+    batches = batch_rows(tokens.lengths, work.embedder.token_budget)
+    submit = partial(work.embedder.submit_tokens, tokens)
+    for batch, pending in in_flight(submit, batches, work.embedder.in_flight):
+        work.isolation.embed(forward, rows[batch], pending)
         work.progress.advance(len(batch))
 
 

@@ -29,12 +29,17 @@ class Isolation:
     probe: Callable[[], object]
     failures: dict[int, str] = field(default_factory=dict)
 
-    def embed(self, forward: Forward, rows: np.ndarray) -> None:
-        """Embed one batch into `vectors`; what fails alone, or is no finite vector, is recorded."""
+    def embed(
+        self, forward: Forward, rows: np.ndarray, pending: Callable[[], np.ndarray] | None = None
+    ) -> None:
+        """Embed one batch into `vectors`; what fails alone, or is no finite vector, is recorded.
+
+        `pending`: the batch is under way already, and this gives its vectors.
+        """
         if not len(rows):
             return
         try:
-            vectors = forward(rows)
+            vectors = forward(rows) if pending is None else pending()
         except (VecmillError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001  libraries raise anything for one bad input

@@ -10,6 +10,7 @@ accelerator memory is halved, and only then: any other error is the caller's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,8 @@ import numpy as np
 from schemas.errors import UsageError
 from schemas.progress import SILENT, Progress
 from schemas.refs import EmbedderRef
+from tasks.embedders.in_flight import in_flight
+from tasks.embedders.protocol import Pending
 from tasks.embedders.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -57,6 +60,11 @@ def halving(forward: Forward, rows: np.ndarray) -> np.ndarray:
     return np.concatenate([halving(forward, rows[:middle]), halving(forward, rows[middle:])])
 
 
+def done(vectors: np.ndarray) -> Pending:
+    """The pending form of a batch that is computed already."""
+    return lambda: vectors
+
+
 class BatchingEmbedder:
     """The part of `Embedder` that every kind shares: from single batches to any number of inputs.
 
@@ -66,6 +74,7 @@ class BatchingEmbedder:
 
     token_budget: int = 1
     image_batch: int = 1
+    in_flight: int = 1
 
     def __init__(self, ref: EmbedderRef) -> None:
         self.ref = ref
@@ -79,9 +88,13 @@ class BatchingEmbedder:
         """Refused: this kind takes no text."""
         raise self._refusal("text")
 
-    def embed_tokens(self, tokens: Tokens, rows: np.ndarray) -> np.ndarray:
+    def submit_tokens(self, tokens: Tokens, rows: np.ndarray) -> Pending:
         """Refused: this kind takes no text."""
         raise self._refusal("text")
+
+    def embed_tokens(self, tokens: Tokens, rows: np.ndarray) -> np.ndarray:
+        """One batch, begun and awaited: float32 `[len(rows), d]`."""
+        return self.submit_tokens(tokens, rows)()
 
     def token_counts(self, texts: Sequence[str]) -> np.ndarray:
         """Refused: this kind takes no text."""
@@ -91,9 +104,13 @@ class BatchingEmbedder:
         """Refused: this kind takes no pictures."""
         raise self._refusal("images")
 
-    def embed_pixels(self, pixels: np.ndarray) -> np.ndarray:
+    def submit_pixels(self, pixels: np.ndarray) -> Pending:
         """Refused: this kind takes no pictures."""
         raise self._refusal("images")
+
+    def embed_pixels(self, pixels: np.ndarray) -> np.ndarray:
+        """One batch of prepared pictures, begun and awaited: float32 `[n, d]`."""
+        return self.submit_pixels(pixels)()
 
     def embed_texts(
         self, texts: Sequence[str], *, query: bool = False, progress: Progress = SILENT
@@ -102,8 +119,10 @@ class BatchingEmbedder:
         vectors = np.empty((len(texts), self.dimensions), np.float32)
         if len(texts):
             tokens = self.tokenize(texts, query=query)
-            for rows in batch_rows(tokens.lengths, self.token_budget):
-                vectors[rows] = self.embed_tokens(tokens, rows)
+            batches = batch_rows(tokens.lengths, self.token_budget)
+            submitted = in_flight(partial(self.submit_tokens, tokens), batches, self.in_flight)
+            for rows, pending in submitted:
+                vectors[rows] = pending()
                 progress.advance(len(rows))
         return vectors
 

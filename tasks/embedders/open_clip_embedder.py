@@ -15,7 +15,8 @@ import open_clip
 import torch
 
 from schemas.refs import EmbedderRef
-from tasks.embedders.batching import BatchingEmbedder, halving, refuse_empty
+from tasks.embedders.batching import BatchingEmbedder, done, halving, refuse_empty
+from tasks.embedders.protocol import Pending
 from tasks.embedders.tokens import Tokens
 from tasks.embedders.torch_device import device, finish, image_batch, token_budget
 
@@ -68,17 +69,17 @@ class OpenClip(BatchingEmbedder):
                 lists = inner(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
         return Tokens.from_lists(lists).lengths.astype(np.int32)
 
-    def embed_tokens(self, tokens: Tokens, rows: np.ndarray) -> np.ndarray:
-        """One batch: float32 `[len(rows), d]`."""
-        return halving(lambda part: self._text(tokens.padded(part)[0]), rows)
+    def submit_tokens(self, tokens: Tokens, rows: np.ndarray) -> Pending:
+        """One batch, computed at once: float32 `[len(rows), d]`."""
+        return done(halving(lambda part: self._text(tokens.padded(part)[0]), rows))
 
     def prepare_image(self, picture: Image) -> np.ndarray:
         """An upright RGB picture through open_clip's inference transform: float32 `[3, h, w]`."""
         return self.transform(picture).numpy()
 
-    def embed_pixels(self, pixels: np.ndarray) -> np.ndarray:
-        """One batch of prepared pictures: float32 `[n, d]`."""
-        return halving(lambda part: self._image(pixels[part]), np.arange(len(pixels)))
+    def submit_pixels(self, pixels: np.ndarray) -> Pending:
+        """One batch of prepared pictures, computed at once: float32 `[n, d]`."""
+        return done(halving(lambda part: self._image(pixels[part]), np.arange(len(pixels))))
 
     @torch.inference_mode()
     def _text(self, ids: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ the model and count what it does. Numeric code is array in, array out; order is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+Pending = Callable[[], np.ndarray]
+"""A batch under way: call it once for its vectors, float32 `[n, d]`; it raises what went wrong."""
+
+
 @runtime_checkable
 class Embedder(Protocol):
     """A loaded model. Safe to use from several threads.
@@ -29,6 +33,7 @@ class Embedder(Protocol):
     ref: EmbedderRef
     token_budget: int  # padded tokens in a batch
     image_batch: int  # pictures in a batch
+    in_flight: int  # batches that are computed at once where they are submitted one after another
 
     @property
     def dimensions(self) -> int:
@@ -42,16 +47,24 @@ class Embedder(Protocol):
         """
         ...
 
+    def submit_tokens(self, tokens: Tokens, rows: np.ndarray) -> Pending:
+        """Begin one batch: the texts at `rows` (int64) of `tokens`."""
+        ...
+
     def embed_tokens(self, tokens: Tokens, rows: np.ndarray) -> np.ndarray:
-        """One batch: the texts at `rows` (int64) of `tokens`; float32 `[len(rows), d]`."""
+        """One batch, begun and awaited: float32 `[len(rows), d]`."""
         ...
 
     def prepare_image(self, picture: Image) -> np.ndarray:
         """An upright RGB picture, resized and normalised: float32 `[3, h, w]`."""
         ...
 
+    def submit_pixels(self, pixels: np.ndarray) -> Pending:
+        """Begin one batch of prepared pictures, float32 `[n, 3, h, w]`."""
+        ...
+
     def embed_pixels(self, pixels: np.ndarray) -> np.ndarray:
-        """One batch of prepared pictures, float32 `[n, 3, h, w]`; float32 `[n, d]`."""
+        """One batch of prepared pictures, begun and awaited: float32 `[n, d]`."""
         ...
 
     def token_counts(self, texts: Sequence[str]) -> np.ndarray:

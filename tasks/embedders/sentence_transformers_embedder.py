@@ -21,8 +21,9 @@ from transformers.utils import logging as transformers_logging
 
 from schemas.errors import UsageError
 from schemas.refs import EmbedderRef
-from tasks.embedders.batching import BatchingEmbedder, halving, refuse_empty
+from tasks.embedders.batching import BatchingEmbedder, done, halving, refuse_empty
 from tasks.embedders.description import UNBOUNDED
+from tasks.embedders.protocol import Pending
 from tasks.embedders.tokens import Tokens
 from tasks.embedders.torch_device import device, finish, token_budget
 
@@ -71,9 +72,9 @@ class _SentenceTransformersText(BatchingEmbedder):
         self._device = where
         self._tokenizer_lock = Lock()  # the tokenizer keeps its truncation as state
 
-    def embed_tokens(self, tokens: Tokens, rows: np.ndarray) -> np.ndarray:
-        """One batch: float32 `[len(rows), d]`."""
-        return halving(lambda part: self._forward(tokens, part), rows)
+    def submit_tokens(self, tokens: Tokens, rows: np.ndarray) -> Pending:
+        """One batch, computed at once: float32 `[len(rows), d]`."""
+        return done(halving(lambda part: self._forward(tokens, part), rows))
 
     @torch.inference_mode()
     def _forward(self, tokens: Tokens, rows: np.ndarray) -> np.ndarray:

@@ -9,7 +9,8 @@ import timm
 import torch
 
 from schemas.refs import EmbedderRef
-from tasks.embedders.batching import BatchingEmbedder, halving
+from tasks.embedders.batching import BatchingEmbedder, done, halving
+from tasks.embedders.protocol import Pending
 from tasks.embedders.torch_device import device, finish, image_batch
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ class Timm(BatchingEmbedder):
         """An upright RGB picture through timm's inference transform: float32 `[3, h, w]`."""
         return self.transform(picture).numpy()
 
-    def embed_pixels(self, pixels: np.ndarray) -> np.ndarray:
-        """One batch of prepared pictures: float32 `[n, d]`."""
-        return halving(lambda part: self._image(pixels[part]), np.arange(len(pixels)))
+    def submit_pixels(self, pixels: np.ndarray) -> Pending:
+        """One batch of prepared pictures, computed at once: float32 `[n, d]`."""
+        return done(halving(lambda part: self._image(pixels[part]), np.arange(len(pixels))))
 
     @torch.inference_mode()
     def _image(self, pixels: np.ndarray) -> np.ndarray:

@@ -15,7 +15,8 @@ from PIL import Image
 from schemas.arrow import CONTENTS, items_schema
 from schemas.identity import digest_bytes
 from schemas.refs import EmbedderRef, Shard
-from tasks.embedders.batching import BatchingEmbedder
+from tasks.embedders.batching import BatchingEmbedder, done
+from tasks.embedders.protocol import Pending
 from tasks.embedders.tokens import Tokens
 from tasks.store.workdir import Store
 
@@ -40,7 +41,7 @@ class FakeEmbedder(BatchingEmbedder):
     def tokenize(self, texts: Sequence[str], *, query: bool = False) -> Tokens:
         return Tokens.from_lists([list(text.encode()) for text in texts], query)
 
-    def embed_tokens(self, tokens: Tokens, rows: np.ndarray) -> np.ndarray:
+    def submit_tokens(self, tokens: Tokens, rows: np.ndarray) -> Pending:
         texts = [
             bytes(tokens.ids[a:b].tolist()).decode()
             for a, b in zip(tokens.offsets[rows], tokens.offsets[rows + 1], strict=True)
@@ -48,7 +49,7 @@ class FakeEmbedder(BatchingEmbedder):
         self.batches.append(len(texts))
         if self.broken or any("poison" in text for text in texts):
             raise RuntimeError("index out of range in self")
-        return np.stack([self.vector(text) for text in texts])
+        return done(np.stack([self.vector(text) for text in texts]))
 
     def vector(self, text: str) -> np.ndarray:
         seed = int.from_bytes(digest_bytes(text.encode())[:4], "little")
@@ -61,12 +62,12 @@ class FakeEmbedder(BatchingEmbedder):
         small = np.asarray(picture.resize((2, 2)), np.float32)
         return np.moveaxis(small, -1, 0)
 
-    def embed_pixels(self, pixels: np.ndarray) -> np.ndarray:
+    def submit_pixels(self, pixels: np.ndarray) -> Pending:
         self.batches.append(len(pixels))
         means = pixels.mean(axis=(2, 3))
         if self.broken or (means[:, 0] == 255).any():
             raise RuntimeError("red is not supported")
-        return np.concatenate([means, np.ones((len(means), 1), np.float32)], axis=1)
+        return done(np.concatenate([means, np.ones((len(means), 1), np.float32)], axis=1))
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from flows.runner import PlainRunner
 from made_words import WORDS, sentence
 from schemas.load import parse_spec
 from schemas.spec import BuildOverrides
+from tasks.embedders.batching import done
 from tasks.table.dataset import TableRef
 
 DIMENSIONS = 32
@@ -171,11 +172,11 @@ def spoiled(monkeypatch) -> Callable[[Callable[[np.ndarray], np.ndarray]], None]
     def plant(change: Callable[[np.ndarray], np.ndarray]) -> None:
         from tasks.embedders.sentence_transformers_embedder import StaticText
 
-        real = StaticText.embed_tokens
+        real = StaticText.submit_tokens
         monkeypatch.setattr(
             StaticText,
-            "embed_tokens",
-            lambda self, tokens, rows: change(real(self, tokens, rows)),
+            "submit_tokens",
+            lambda self, tokens, rows: done(change(real(self, tokens, rows)())),
         )
 
     return plant

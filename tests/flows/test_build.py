@@ -216,14 +216,14 @@ def test_a_new_reject_is_recorded_though_no_row_changes(notes):
 def test_an_item_that_cannot_be_embedded_is_rejected_and_counted(notes, monkeypatch):
     from tasks.embedders.sentence_transformers_embedder import StaticText
 
-    real = StaticText.embed_tokens
+    real = StaticText.submit_tokens
 
     def choke(self, tokens, rows):
         if [13, 53, 93] in [tokens.ragged(row)[0].tolist() for row in np.split(rows, len(rows))]:
             raise RuntimeError("the poisoned text")
         return real(self, tokens, rows)
 
-    monkeypatch.setattr(StaticText, "embed_tokens", choke)
+    monkeypatch.setattr(StaticText, "submit_tokens", choke)
     texts = {f"n{i}": sentence(i, i + 40, i + 80) for i in range(30)}
     notes.write({**texts, "copy": texts["n13"]})
     refused = notes.build()

@@ -54,13 +54,13 @@ if "PREFECT_API_URL" in os.environ:
     flows.space_limit.WAIT_SECONDS = 1.0  # the turn of a killed run comes back after minutes
 
 class Counting(made_embedder.WordEmbedder):
-    def embed_tokens(self, tokens, rows):
+    def submit_tokens(self, tokens, rows):
         ids, starts = tokens.ragged(rows)
         ends = [*starts[1:], len(ids)]
         with Path(log).open("a") as file:
             for start, end in zip(starts, ends):
                 file.write(" ".join(f"w{i}" for i in ids[start:end]) + "\\n")
-        return super().embed_tokens(tokens, rows)
+        return super().submit_tokens(tokens, rows)
 
 import tasks.embed.embed_shard
 tasks.embed.embed_shard.load = Counting

@@ -20,6 +20,7 @@ import made_embedder
 from made_faults import Fault
 from made_s3 import CREDENTIALS, STORAGE_OPTIONS
 from made_words import sentence
+from tasks.embedders.batching import done
 from tasks.table.companions import count_rejects, read_builds, release_hold, set_hold
 from tasks.table.object_store import _reach
 from tasks.table.releases import list_releases
@@ -40,11 +41,11 @@ def spoiled_words(monkeypatch):
     """Plant a fault: what `change` makes of the word model's vectors is what it returns."""
 
     def plant(change) -> None:
-        real = made_embedder.WordEmbedder.embed_tokens
+        real = made_embedder.WordEmbedder.submit_tokens
         monkeypatch.setattr(
             made_embedder.WordEmbedder,
-            "embed_tokens",
-            lambda self, tokens, rows: change(real(self, tokens, rows)),
+            "submit_tokens",
+            lambda self, tokens, rows: done(change(real(self, tokens, rows)())),
         )
 
     return plant

@@ -65,13 +65,13 @@ def documents(notes):
 def embedded(monkeypatch) -> list[int]:
     """How many contents were given to the embedder, call by call."""
     calls: list[int] = []
-    real = StaticText.embed_tokens
+    real = StaticText.submit_tokens
 
     def count(self, tokens, rows):
         calls.append(len(rows))
         return real(self, tokens, rows)
 
-    monkeypatch.setattr(StaticText, "embed_tokens", count)
+    monkeypatch.setattr(StaticText, "submit_tokens", count)
     return calls
 
 
@@ -234,7 +234,7 @@ def test_a_table_that_broke_off_is_read_to_its_end(notes, texts, monkeypatch):
 def failing(monkeypatch) -> set[int]:
     """Words at which the embedder fails; an empty set: it works."""
     words: set[int] = set()
-    real = StaticText.embed_tokens
+    real = StaticText.submit_tokens
 
     def embed(self, tokens, rows):
         for row in rows:
@@ -243,7 +243,7 @@ def failing(monkeypatch) -> set[int]:
                 raise RuntimeError("index out of range in self")
         return real(self, tokens, rows)
 
-    monkeypatch.setattr(StaticText, "embed_tokens", embed)
+    monkeypatch.setattr(StaticText, "submit_tokens", embed)
     return words
 
 

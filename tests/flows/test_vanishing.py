@@ -14,7 +14,8 @@ import flows.compose
 import flows.demo
 from made_images import made_image
 from made_words import sentence
-from tasks.embedders.batching import BatchingEmbedder
+from tasks.embedders.batching import BatchingEmbedder, done
+from tasks.embedders.protocol import Pending
 from tasks.store.workdir import TEMPORARY
 from tasks.table.releases import list_releases
 
@@ -123,9 +124,9 @@ class Colours(BatchingEmbedder):
     def prepare_image(self, picture: Image.Image) -> np.ndarray:
         return np.moveaxis(np.asarray(picture.resize((2, 2)), np.float32), -1, 0)
 
-    def embed_pixels(self, pixels: np.ndarray) -> np.ndarray:
+    def submit_pixels(self, pixels: np.ndarray) -> Pending:
         found = np.resize(pixels.mean(axis=(2, 3)) + 1, (self.dimensions, len(pixels))).T
-        return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+        return done((found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32))
 
 
 @pytest.fixture

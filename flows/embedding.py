@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from flows.embedding_cost import account
 from flows.job import Job
 from flows.outcome import Made
 from flows.standing import Held, Standing
@@ -63,7 +64,7 @@ def embed_rows(job: Job, standing: Standing, made: Made, held: Held) -> Made:
     assert plan is not None
     results = _embed_shards(job, standing.embedder, cut_shards(plan), plan.to_embed)
     embedded = made.embedded + sum(each.embedded for each in results if not each.found)
-    made = replace(made, embedded=embedded)
+    made = replace(made, embedded=embedded, cost=account(job.runner.seconds, results))
     rejected = rejected_contents(plan, results)
     if rejected:
         made = _planned(job, standing, made, held, {**made.unusable, **rejected})
@@ -79,6 +80,9 @@ def _embed_shards(
     """Every shard's result: those that another builder is at come last, when it may be done."""
     from tasks.embed.embed_shard import embed_shard
 
+    if shards:
+        name = f"{embedder.model} ({embedder.engine}, {embedder.precision})"
+        job.runner.say(f"loading {name} …")
     fixed = (embedder, job.store, job.table.storage_options, job.overrides.retry)
     results = job.runner.map("embed", embed_shard, [(s, *fixed) for s in shards], rows=rows)
     left = [i for i, result in enumerate(results) if result.claimed_by is not None]

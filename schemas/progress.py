@@ -8,14 +8,19 @@ from typing import Protocol
 class Progress(Protocol):
     """A listener: a bar on stderr, a log line of a flow run, or nobody."""
 
-    def advance(self, rows: int) -> None:
-        """`rows` more of the stage's total are done."""
+    def advance(self, rows: int, *, tokens: int = 0, slots: int = 0, found: bool = False) -> None:
+        """`rows` more of the stage's total are done.
+
+        `tokens` of theirs went through the model, in `slots` with their padding. `found`: the rows
+        cost nothing, since they were done before. `advance(0)` before anything is done says that
+        the work begins now: what it took to get ready counts for no rate.
+        """
 
 
 class Silent:
     """Nobody listens."""
 
-    def advance(self, rows: int) -> None:
+    def advance(self, rows: int, *, tokens: int = 0, slots: int = 0, found: bool = False) -> None:
         """Say nothing."""
 
 

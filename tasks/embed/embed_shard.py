@@ -28,7 +28,8 @@ from schemas.reasons import Reason
 from schemas.refs import EmbedderRef, RejectsRef, Shard, ShardResult
 from tasks.embed.contents import read_contents, read_items
 from tasks.embed.isolate import Isolation
-from tasks.embedders.batching import batch_rows
+from tasks.embed.model_time import ModelTime
+from tasks.embedders.batching import batch_rows, token_slots
 from tasks.embedders.in_flight import in_flight
 from tasks.embedders.load import load
 from tasks.embedders.protocol import Embedder
@@ -54,6 +55,8 @@ class Work:
     isolation: Isolation
     failures: dict[int, tuple[Reason, str]] = field(default_factory=dict)
     tokens: int = 0
+    slots: int = 0  # tokens with their padding
+    model: ModelTime = field(default_factory=ModelTime)
 
     def rows(self, kind: str) -> np.ndarray:
         """The rows of that kind: int64."""
@@ -82,7 +85,7 @@ def embed_shard(
     """
     contents = read_contents(shard)
     if found := _finished(store, contents, embedder, retry):
-        progress.advance(contents.num_rows)
+        progress.advance(contents.num_rows, found=True)
         return found
     name = f"{embedder.vector_key}-{_digest(contents)}"
     wait_for(store, name, patience)
@@ -90,7 +93,7 @@ def embed_shard(
         if holder is not None and not patience:
             return ShardResult(None, 0, RejectsRef("", 0, 0), claimed_by=holder)
         if found := _finished(store, contents, embedder, retry):  # while we came to the claim
-            progress.advance(contents.num_rows)
+            progress.advance(contents.num_rows, found=True)
             return found
         return _embed_left(contents, embedder, store, storage_options, retry, progress)
 
@@ -106,14 +109,17 @@ def _embed_left(
     """Embed the contents that have no vector by now: others may have planned some of them too."""
     hashes = contents.column("content_hash").combine_chunks()
     left = contents.filter(~known_contents(store, embedder.vector_key, hashes))
-    progress.advance(contents.num_rows - left.num_rows)
+    if left.num_rows < contents.num_rows:
+        progress.advance(contents.num_rows - left.num_rows, found=True)
     if not left.num_rows:
         return ShardResult(None, 0, RejectsRef("", 0, 0), found=True)
     if left.num_rows < contents.num_rows and (found := _finished(store, left, embedder, retry)):
-        progress.advance(left.num_rows)
+        progress.advance(left.num_rows, found=True)
         return found
+    began = perf_counter()
     loaded = load(embedder)
     started = perf_counter()
+    progress.advance(0)
     vectors = np.zeros((left.num_rows, loaded.dimensions), np.float32)
     work = Work(left, loaded, progress, Isolation(vectors, lambda: _probe(loaded)))
     _embed_texts(work)
@@ -124,7 +130,16 @@ def _embed_left(
     _write_refusals(work, store)
     path = _write_vectors(work, store, embedder)
     embedded = left.num_rows - len(work.failures)
-    return ShardResult(path, embedded, rejects, work.tokens, seconds)
+    return ShardResult(
+        path=path,
+        embedded=embedded,
+        rejects=rejects,
+        tokens=work.tokens,
+        slots=work.slots,
+        seconds=seconds,
+        model_seconds=work.model.seconds,
+        load_seconds=started - began,
+    )
 
 
 def _digest(contents: pa.Table) -> str:
@@ -179,16 +194,21 @@ def _embed_texts(work: Work) -> None:
     if not texts:
         return
     tokens = work.embedder.tokenize(texts)
-    work.tokens += len(tokens.ids)
 
     def forward(part: np.ndarray) -> np.ndarray:
         return work.embedder.embed_tokens(tokens, np.searchsorted(rows, part))
 
-    batches = batch_rows(tokens.lengths, work.embedder.token_budget)
-    submit = partial(work.embedder.submit_tokens, tokens)
+    lengths = tokens.lengths
+    batches = batch_rows(lengths, work.embedder.token_budget)
+    submit = work.model.of(partial(work.embedder.submit_tokens, tokens))
+    embed = work.model.of(forward)
     for batch, pending in in_flight(submit, batches, work.embedder.in_flight):
-        work.isolation.embed(forward, rows[batch], pending)
-        work.progress.advance(len(batch))
+        work.isolation.embed(embed, rows[batch], work.model.of(pending))
+        held = int(lengths[batch].sum())
+        slots = token_slots(lengths[batch], padded=work.embedder.padded)
+        work.tokens += held
+        work.slots += slots
+        work.progress.advance(len(batch), tokens=held, slots=slots)
 
 
 def _as_planned(work: Work, rows: np.ndarray, texts: list[str]) -> np.ndarray:
@@ -223,7 +243,7 @@ def _embed_images(work: Work, storage_options: tuple[tuple[str, str], ...]) -> N
             ) -> np.ndarray:
                 return work.embedder.embed_pixels(pixels[np.searchsorted(here, part)])
 
-            work.isolation.embed(forward, here)
+            work.isolation.embed(work.model.of(forward), here)
         work.failures.update(batch.failures)
         work.progress.advance(len(batch.rows) + len(batch.failures))
 

@@ -43,6 +43,11 @@ def batch_rows(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
         start = stop
 
 
+def token_slots(lengths: np.ndarray, *, padded: bool) -> int:
+    """The tokens that a batch of texts of these lengths (int `[n]`) takes, with its padding."""
+    return int(lengths.max(initial=0)) * len(lengths) if padded else int(lengths.sum())
+
+
 def halving(forward: Forward, rows: np.ndarray) -> np.ndarray:
     """`forward(rows)`, in halves where the accelerator runs out of memory.
 
@@ -75,6 +80,7 @@ class BatchingEmbedder:
     token_budget: int = 1
     image_batch: int = 1
     in_flight: int = 1
+    padded: bool = True
 
     def __init__(self, ref: EmbedderRef) -> None:
         self.ref = ref

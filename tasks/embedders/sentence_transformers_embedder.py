@@ -191,6 +191,8 @@ class TransformerText(_SentenceTransformersText):
 class StaticText(_SentenceTransformersText):
     """A static embedding: the mean of the tokens' vectors."""
 
+    padded = False
+
     def __init__(self, ref: EmbedderRef, model: SentenceTransformer, where: torch.device) -> None:
         super().__init__(ref, model, where)
         self.token_budget = STATIC_TOKEN_BUDGET

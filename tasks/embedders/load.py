@@ -16,6 +16,7 @@ from threading import Lock
 from schemas.errors import VecmillError
 from schemas.refs import EmbedderRef
 from schemas.spec import EmbedderSpec
+from tasks.embedders.exported.export import load_exported
 from tasks.embedders.protocol import Embedder
 from tasks.embedders.resolve import resolve
 
@@ -43,6 +44,8 @@ def load(ref: EmbedderRef) -> Embedder:
 
 
 def _built(ref: EmbedderRef) -> Embedder:
+    if ref.engine != "torch":
+        return load_exported(ref, _built)
     loader = _loader(ref.kind)
     try:
         return loader(ref)

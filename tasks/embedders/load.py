@@ -17,6 +17,7 @@ from threading import Lock
 from schemas.errors import VecmillError
 from schemas.refs import EmbedderRef
 from schemas.spec import EmbedderSpec
+from tasks.embedders.exported.export import load_exported
 from tasks.embedders.protocol import Embedder
 from tasks.embedders.resolve import resolve
 
@@ -56,6 +57,8 @@ def unload(ref: EmbedderRef) -> None:
 
 
 def _built(ref: EmbedderRef) -> Embedder:
+    if ref.engine != "torch":
+        return load_exported(ref, _built)
     loader = _loader(ref.kind)
     try:
         return loader(ref)

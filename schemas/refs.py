@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from schemas.engines import AUTO
 from schemas.spec import SourceSpec
 
 
@@ -116,7 +117,8 @@ class ShardResult:
 class EmbedderRef:
     """A resolved embedder: everything that another process needs to build the same one.
 
-    `fingerprint` names the embedding space; `vector_key` the files its vectors lie in.
+    `fingerprint` names the embedding space; `vector_key` the files its vectors lie in. `engine` and
+    `precision` may still be `auto`: then it can be planned with, but not loaded.
     """
 
     kind: str
@@ -140,8 +142,21 @@ class EmbedderRef:
     exports: str = ""  # folder in the `workdir` for the model as other engines want it; "": none
 
     @property
+    def decided(self) -> bool:
+        """Whether engine and precision are chosen."""
+        return AUTO not in (self.engine, self.precision)
+
+    @property
+    def static(self) -> bool:
+        """Whether its vectors are looked up for each token: there is nothing to compute."""
+        return bool(self.config.get("static"))
+
+    @property
     def vector_key(self) -> str:
-        """Names the folder of vectors that may be reused for this embedder."""
+        """Names the folder of vectors that may be reused for this embedder.
+
+        Where it is not `decided` there is no such folder, as nothing can be embedded with it.
+        """
         return f"{self.fingerprint}-{self.engine}-{self.precision}"
 
 

@@ -7,6 +7,7 @@ refused instead of filling one table from two spaces.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
@@ -16,6 +17,7 @@ from threading import Lock
 from schemas.errors import VecmillError
 from schemas.refs import EmbedderRef
 from schemas.spec import EmbedderSpec
+from tasks.embedders.exported.export import load_exported
 from tasks.embedders.protocol import Embedder
 from tasks.embedders.resolve import resolve
 
@@ -35,6 +37,11 @@ def load(ref: EmbedderRef) -> Embedder:
 
     Raises `VecmillError` when the files no longer make the embedder that `ref` names.
     """
+    if not ref.decided:
+        raise VecmillError(
+            f"embedder {ref.model!r}: engine {ref.engine}, precision {ref.precision} are not "
+            f"chosen yet, so it cannot be loaded; build the space first, or write both in the spec"
+        )
     with _lock:
         key = (ref.kind, ref.vector_key)
         if key not in _loaded:
@@ -42,7 +49,16 @@ def load(ref: EmbedderRef) -> Embedder:
         return _loaded[key]
 
 
+def unload(ref: EmbedderRef) -> None:
+    """Let the embedder of `ref` go, if it is loaded: whoever still has it may go on using it."""
+    with _lock:
+        _loaded.pop((ref.kind, ref.vector_key), None)
+    gc.collect()  # a model is full of cycles; it should not wait beside the next one
+
+
 def _built(ref: EmbedderRef) -> Embedder:
+    if ref.engine != "torch":
+        return load_exported(ref, _built)
     loader = _loader(ref.kind)
     try:
         return loader(ref)

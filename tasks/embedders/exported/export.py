@@ -1,0 +1,220 @@
+"""Export a model for another engine: once, from fp32 torch, and compared with it before it counts.
+
+    torch embedder ─ towers ─ convert ─ temporary folder ─ compare ─ rename → export
+
+The comparison embeds a few texts and pictures with both: a trace that froze a size, a tokenizer
+that was not kept whole, an operation that the engine computes otherwise are refused here with the
+figure, and nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from schemas.errors import UsageError, VecmillError
+from schemas.refs import EmbedderRef
+from tasks.embedders.batching import BatchingEmbedder
+from tasks.embedders.exported.convert import CONVERT
+from tasks.embedders.exported.embedder import ExportedEmbedder
+from tasks.embedders.exported.engines import ENGINES, Engine
+from tasks.embedders.exported.folder import (
+    Export,
+    ImageFacts,
+    TextFacts,
+    export_folder,
+    read_export,
+    written_whole,
+)
+
+if TYPE_CHECKING:
+    from tasks.embedders.exported.traced import Tower
+
+EXPORT_TOLERANCE = 1e-5
+"""1 − cosine between the exported model in fp32 and torch: 1e-12 to 1e-7 measured for right ones."""
+
+TOKENIZER = "tokenizer.json"
+
+SAMPLES = (
+    "Rain.",
+    "The committee will meet again on Thursday to settle the budget for the coming year.",
+    "Où se trouve la bibliothèque, s'il vous plaît ? Elle ferme à 18 h 30.",
+    "山の上に古い城がある。 Ελληνικά και русский текст, مرحبا.",
+    "price: $4,999.00 (incl. 19 % VAT) &amp; shipping -- see  https://example.org/a?b=c#d",
+    "A long text is cut where the model's window ends, and both sides have to agree on it. " * 60,
+)
+"""Short, long, far too long, other scripts, spaces and entities: what tokenizers differ in."""
+
+SAMPLE_PICTURES = 3
+
+LoadTorch = Callable[[EmbedderRef], BatchingEmbedder]
+"""Builds the torch embedder of a reference."""
+
+
+def load_exported(ref: EmbedderRef, load_torch: LoadTorch) -> ExportedEmbedder:
+    """The embedder of `ref` on its engine, exported first where that was not done yet.
+
+    Raises `UsageError` when the engine is not installed, does not compute that precision, or the
+    model cannot be exported for it.
+    """
+    engine = _engine(ref)
+    if not ref.exports:
+        raise VecmillError(
+            f"embedder {ref.model!r}: engine {ref.engine} needs a folder for the exported model, "
+            f"and this reference names none: resolve it with the space's workdir, or use torch"
+        )
+    folder = export_folder(ref.exports, ref.fingerprint, engine.name, engine.version)
+    found = read_export(folder)
+    if found is None:
+        export(ref, folder, load_torch)
+        found = read_export(folder)
+    if found is None:
+        raise VecmillError(f"the export in {folder} was damaged or removed just now: run it again")
+    return ExportedEmbedder(ref, folder, found)
+
+
+def exported_already(ref: EmbedderRef) -> bool:
+    """Whether the model lies exported for the engine of `ref`, as it is installed here."""
+    engine = ENGINES.get(ref.engine)
+    if engine is None or not engine.installed or not ref.exports:
+        return False
+    folder = export_folder(ref.exports, ref.fingerprint, engine.name, engine.version)
+    return read_export(folder) is not None
+
+
+def _engine(ref: EmbedderRef) -> Engine:
+    engine = ENGINES[ref.engine]
+    _ = engine.version
+    if ref.precision not in engine.precisions:
+        raise UsageError(
+            f"embedder.precision {ref.precision!r} with embedder.engine {ref.engine!r}: this engine "
+            f"computes {' and '.join(engine.precisions)}; choose one of them, or engine: torch"
+        )
+    return engine
+
+
+def export(ref: EmbedderRef, folder: Path, load_torch: LoadTorch) -> None:
+    """Write the export of the model of `ref` to `folder`, whole or not at all."""
+    engine = ENGINES[ref.engine]
+    engine.require_exporters()
+    reference = replace(ref, engine="torch", precision="fp32")
+    embedder = load_torch(reference)
+    traced = import_module("tasks.embedders.exported.traced")
+    try:
+        with _quiet(), written_whole(folder) as temporary:
+            _write(temporary, embedder, ref, traced)
+            _compare(temporary, embedder, ref, traced)
+    except (VecmillError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        if not isinstance(error, traced.NotExportableError):
+            reason = f"{type(error).__name__}: {reason}"
+        raise _refused(ref, reason) from error
+
+
+def _refused(ref: EmbedderRef, reason: str) -> UsageError:
+    return UsageError(
+        f"embedder.engine {ref.engine!r}: the model {ref.model!r} could not be exported for it: "
+        f"{reason}. Write engine: torch (or auto), which computes every model"
+    )
+
+
+@contextmanager
+def _quiet() -> Any:
+    """Without tracing's warnings about sizes: the comparison finds what they warn of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _write(folder: Path, embedder: BatchingEmbedder, ref: EmbedderRef, traced: Any) -> None:
+    text: TextFacts | None = None
+    image: ImageFacts | None = None
+    if "text" in ref.kinds:
+        made = TEXT_TOWERS[ref.kind](traced, embedder, ref)
+        text = replace(made.facts, file=_convert(made.tower, folder, "text", ref))
+        if made.tokenizer is not None:
+            (folder / TOKENIZER).write_text(made.tokenizer, encoding="utf-8")
+    if "image" in ref.kinds:
+        tower = traced.image_tower(embedder, IMAGE_METHODS[ref.kind])
+        image = ImageFacts(_convert(tower, folder, "image", ref), PREPROCESSING[ref.kind](embedder))
+    Export(ref.fingerprint, ref.engine, _versions(ref), text, image).write(folder)
+
+
+def _convert(tower: Tower, folder: Path, name: str, ref: EmbedderRef) -> str:
+    return CONVERT[ref.engine](tower, folder, name)
+
+
+def _compare(folder: Path, embedder: BatchingEmbedder, ref: EmbedderRef, traced: Any) -> None:
+    """Raise `UsageError` when the export in `folder` gives other vectors than `embedder`."""
+    found = read_export(folder)
+    assert found is not None
+    made = ExportedEmbedder(replace(ref, precision="fp32"), folder, found)
+    pairs: list[tuple[str, np.ndarray, np.ndarray]] = []
+    if found.text:
+        texts = list(SAMPLES)
+        for query in (False, True):
+            theirs = embedder.embed_texts(texts, query=query)
+            pairs.append(("texts", theirs, made.embed_texts(texts, query=query)))
+        pairs.append(("a text alone", theirs[:1], made.embed_texts(texts[:1], query=True)))
+    if found.image:
+        pixels = traced.noise(embedder, SAMPLE_PICTURES)
+        theirs = embedder.embed_pixels(pixels)
+        pairs.append(("pictures", theirs, made.embed_pixels(pixels)))
+        pairs.append(("a picture alone", theirs[:1], made.embed_pixels(pixels[:1])))
+    for what, expected, given in pairs:
+        if (off := _distance(expected, given)) > EXPORT_TOLERANCE:
+            raise _refused(
+                ref,
+                f"{what} got vectors with 1 − cosine {off:.1e} to torch's in fp32, at most "
+                f"{EXPORT_TOLERANCE:.0e} was expected",
+            )
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest 1 − cosine of two rows of the same number; infinite where one is not finite."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    cosine = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+    return float(np.max(1 - cosine)) if np.isfinite(cosine).all() else float("inf")
+
+
+def _versions(ref: EmbedderRef) -> dict[str, str]:
+    from importlib.metadata import version
+
+    engine = ENGINES[ref.engine]
+    packages = ("torch", *LIBRARIES[ref.kind], engine.package, *engine.exporters)
+    return {package: version(package) for package in packages}
+
+
+def _open_clip_config(embedder: Any) -> dict[str, object]:
+    return dict(embedder.model.visual.preprocess_cfg)
+
+
+def _timm_config(embedder: Any) -> dict[str, object]:
+    import timm
+
+    return dict(timm.data.resolve_model_data_config(embedder.model))
+
+
+TEXT_TOWERS: dict[str, Callable[[Any, BatchingEmbedder, EmbedderRef], Any]] = {
+    "sentence-transformers": lambda traced, *given: traced.sentence_tower(*given),
+    "open-clip": lambda traced, *given: traced.clip_text_tower(*given),
+}
+IMAGE_METHODS = {"open-clip": "encode_image", "timm": "forward"}
+PREPROCESSING: dict[str, Callable[[Any], dict[str, object]]] = {
+    "open-clip": _open_clip_config,
+    "timm": _timm_config,
+}
+LIBRARIES = {
+    "sentence-transformers": ("sentence-transformers", "transformers"),
+    "open-clip": ("open-clip-torch",),
+    "timm": ("timm",),
+}

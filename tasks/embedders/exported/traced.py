@@ -1,0 +1,185 @@
+"""The towers of a loaded torch embedder as modules that can be traced: arrays in, vectors out.
+
+    text    ids, mask[, pooled] → transformer → pooling → head → float32 [n, full]
+    image   pixels              → image tower                  → float32 [n, full]
+
+What decides a vector besides the arrays (the library's extra features for a prompt) is worked out
+here once, or the model is refused. Whether the trace is right for other sizes than its example's is
+not seen here: the exported model is compared with the loaded one afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from schemas.refs import EmbedderRef
+from tasks.embedders.batching import BatchingEmbedder
+from tasks.embedders.exported.folder import TextFacts
+
+NON_TENSORS = frozenset({"prompt_length", "modality"})
+"""What the library's preprocessing gives besides tensors and is known here."""
+
+TRACEABLE_ATTENTION = ("sdpa", "eager")
+
+EXAMPLE_ROWS, EXAMPLE_TOKENS = 3, 16
+"""Of the example that is traced: neither 1, which tracing would take for a constant."""
+
+
+class NotExportableError(Exception):
+    """This model cannot be exported; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Tower:
+    """One model to convert: `names` of its inputs and `example` for them.
+
+    `dynamic`: for each input, the axes that differ from batch to batch.
+    """
+
+    module: torch.nn.Module
+    names: tuple[str, ...]
+    example: tuple[torch.Tensor, ...]
+    dynamic: tuple[dict[int, str], ...]
+
+
+@dataclass(frozen=True)
+class TextTower:
+    """A text tower, what the runtime has to know of it, and its tokenizer's JSON if it has one."""
+
+    tower: Tower
+    facts: TextFacts
+    tokenizer: str | None
+
+
+class _SentenceModules(torch.nn.Module):
+    """The modules of a SentenceTransformer one after the other, on padded tokens."""
+
+    def __init__(self, modules: list[torch.nn.Module], types: bool, excludes: bool) -> None:
+        super().__init__()
+        self.parts = torch.nn.ModuleList(modules)
+        self.types = types
+        self.excludes = excludes
+
+    def forward(
+        self, ids: torch.Tensor, mask: torch.Tensor, pooled: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        features: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
+        if self.types:
+            features["token_type_ids"] = torch.zeros_like(ids)
+        features = self.parts[0](features)
+        if self.excludes and pooled is not None:
+            features["attention_mask"] = pooled
+        for part in list(self.parts)[1:]:
+            features = part(features)
+        return features["sentence_embedding"].float()
+
+
+class _Method(torch.nn.Module):
+    """One method of a model as a module's forward."""
+
+    def __init__(self, model: torch.nn.Module, method: str) -> None:
+        super().__init__()
+        self.model = model
+        self.method = method
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return getattr(self.model, self.method)(values).float()
+
+
+def sentence_tower(embedder: BatchingEmbedder, ref: EmbedderRef) -> TextTower:
+    """The text tower of a sentence-transformers model.
+
+    Raises `NotExportableError` for one without a transformer, or that wants more than its tokens.
+    """
+    model = getattr(embedder, "model", None)
+    parts = list(model) if isinstance(model, torch.nn.Sequential) else []
+    if not parts or type(parts[0]).__name__ != "Transformer":
+        raise NotExportableError("it has no transformer: a table of word vectors gains nothing")
+    extras = [_extras(model, prompt) for prompt in (ref.prompt, ref.query_prompt)]
+    lengths = (extras[0].get("prompt_length", 0), extras[1].get("prompt_length", 0))
+    excludes = any(lengths) and any(
+        getattr(part, "include_prompt", True) is False for part in parts
+    )
+    _traceable(parts[0].model)
+    tokenizer = model.tokenizer
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise NotExportableError("its tokenizer works with the transformers library alone")
+    names = ("ids", "mask", "pooled") if excludes else ("ids", "mask")
+    module = _SentenceModules(parts, "token_type_ids" in extras[0], excludes)
+    facts = TextFacts(
+        file="",
+        tokenizer="tokenizer.json",
+        max_length=int(ref.config["max_length"]),
+        pad=tokenizer.pad_token_id or 0,
+        left=tokenizer.padding_side == "left",
+        excluded=(int(lengths[0]), int(lengths[1])) if excludes else None,
+    )
+    return TextTower(_token_tower(module, names, facts), facts, backend.to_str())
+
+
+def _extras(model: Any, prompt: str) -> dict[str, Any]:
+    """What the library's own preprocessing adds to the tokens of one text behind `prompt`."""
+    features = dict(model.preprocess(["a"], prompt=prompt or None))
+    unknown = {
+        name
+        for name, value in features.items()
+        if not isinstance(value, torch.Tensor) and name not in NON_TENSORS
+    }
+    if unknown:
+        raise NotExportableError(f"its modules want {', '.join(sorted(unknown))}")
+    return features
+
+
+def _traceable(transformer: Any) -> None:
+    """Give the transformer an attention that can be traced."""
+    if getattr(transformer.config, "_attn_implementation", "sdpa") not in TRACEABLE_ATTENTION:
+        transformer.set_attn_implementation(TRACEABLE_ATTENTION[0])
+
+
+def _token_tower(module: torch.nn.Module, names: tuple[str, ...], facts: TextFacts) -> Tower:
+    """With an example of three texts, one of them shorter: its padding has to be traced."""
+    ids = torch.ones(EXAMPLE_ROWS, EXAMPLE_TOKENS, dtype=torch.int64)
+    mask = torch.ones_like(ids)
+    short = slice(0, EXAMPLE_TOKENS // 2) if facts.left else slice(EXAMPLE_TOKENS // 2, None)
+    mask[0, short] = 0
+    ids[0, short] = facts.pad
+    axes = {0: "rows", 1: "width"}
+    example = (ids, *[mask.clone() for _ in names[1:]])
+    return Tower(module.eval(), names, example, tuple(axes for _ in names))
+
+
+def clip_text_tower(embedder: BatchingEmbedder, ref: EmbedderRef) -> TextTower:
+    """The text tower of an open_clip model: ids of one fixed width, no mask."""
+    width = int(ref.config["max_length"])
+    facts = TextFacts(file="", tokenizer=None, max_length=width, masked=False)
+    ids = torch.zeros(EXAMPLE_ROWS, width, dtype=torch.int64)
+    ids[:, 0] = 1
+    tower = Tower(_Method(_model(embedder), "encode_text").eval(), ("ids",), (ids,), ({0: "rows"},))
+    return TextTower(tower, facts, None)
+
+
+def image_tower(embedder: BatchingEmbedder, method: str) -> Tower:
+    """The image tower of an open_clip or timm model: `method` gives pixels their vectors."""
+    pixels = torch.from_numpy(noise(embedder, EXAMPLE_ROWS))
+    return Tower(_Method(_model(embedder), method).eval(), ("pixels",), (pixels,), ({0: "rows"},))
+
+
+def noise(embedder: BatchingEmbedder, count: int) -> np.ndarray:
+    """Prepared pictures of random pixels: float32 `[count, 3, h, w]`."""
+    random = np.random.default_rng(0)
+    shape = (96, 128, 3)
+    pictures = [Image.fromarray(random.integers(0, 256, shape, np.uint8)) for _ in range(count)]
+    return np.stack([embedder.prepare_image(picture) for picture in pictures])
+
+
+def _model(embedder: BatchingEmbedder) -> torch.nn.Module:
+    model = getattr(embedder, "model", None)
+    if not isinstance(model, torch.nn.Module):
+        raise NotExportableError("its torch form has no module to trace")
+    return model

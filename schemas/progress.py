@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Progress(Protocol):
@@ -20,3 +20,22 @@ class Silent:
 
 
 SILENT = Silent()
+
+
+class Counted:
+    """A `Progress` that can take back what a call told before it failed."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._rows = 0
+
+    def advance(self, rows: int, **more: Any) -> None:
+        """Pass it on, and count it."""
+        self._rows += rows
+        self._progress.advance(rows, **more)
+
+    def take_back(self) -> None:
+        """As if the call had told nothing."""
+        if self._rows:
+            self._progress.advance(-self._rows)
+        self._rows = 0

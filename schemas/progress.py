@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 
 class Progress(Protocol):
@@ -27,15 +27,18 @@ class Counted:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._rows = 0
+        self._told: list[tuple[int, dict[str, int]]] = []
 
-    def advance(self, rows: int, **more: Any) -> None:
-        """Pass it on, and count it."""
-        self._rows += rows
+    def advance(self, rows: int, **more: int) -> None:
+        """Pass it on, and remember it."""
+        self._told.append((rows, more))
         self._progress.advance(rows, **more)
 
     def take_back(self) -> None:
-        """As if the call had told nothing."""
-        if self._rows:
-            self._progress.advance(-self._rows)
-        self._rows = 0
+        """As if the call had told nothing: the same numbers, negative."""
+        for rows, more in self._told:
+            less = {
+                name: value if isinstance(value, bool) else -value for name, value in more.items()
+            }
+            self._progress.advance(-rows, **less)
+        self._told.clear()

@@ -12,7 +12,6 @@ found. The rejects are written first, so the vectors' existence says that both a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -28,10 +27,10 @@ from schemas.reasons import Reason
 from schemas.refs import EmbedderRef, RejectsRef, Shard, ShardResult
 from tasks.embed.contents import read_contents, read_items
 from tasks.embed.isolate import Isolation
-from tasks.embedders.batching import batch_rows
 from tasks.embedders.in_flight import in_flight
 from tasks.embedders.load import load
 from tasks.embedders.protocol import Embedder
+from tasks.embedders.text_batches import TextBatch, submitter, text_batches
 from tasks.store.claims import claim, wait_for
 from tasks.store.opening import resolve_options
 from tasks.store.refusals import read_refusals, write_refusals
@@ -178,17 +177,16 @@ def _embed_texts(work: Work) -> None:
     rows, texts = rows[same], [texts[i] for i in np.flatnonzero(same)]
     if not texts:
         return
-    tokens = work.embedder.tokenize(texts)
-    work.tokens += len(tokens.ids)
+    embedder = work.embedder
+    batches = text_batches(embedder, texts)
+    for batch, pending in in_flight(submitter(embedder), batches, embedder.in_flight):
 
-    def forward(part: np.ndarray) -> np.ndarray:
-        return work.embedder.embed_tokens(tokens, np.searchsorted(rows, part))
+        def forward(part: np.ndarray, batch: TextBatch = batch) -> np.ndarray:
+            return embedder.embed_tokens(batch.tokens, np.searchsorted(rows, part) - batch.start)
 
-    batches = batch_rows(tokens.lengths, work.embedder.token_budget)
-    submit = partial(work.embedder.submit_tokens, tokens)
-    for batch, pending in in_flight(submit, batches, work.embedder.in_flight):
-        work.isolation.embed(forward, rows[batch], pending)
-        work.progress.advance(len(batch))
+        work.isolation.embed(forward, rows[batch.places], pending)
+        work.tokens += batch.length
+        work.progress.advance(len(batch.rows))
 
 
 def _as_planned(work: Work, rows: np.ndarray, texts: list[str]) -> np.ndarray:

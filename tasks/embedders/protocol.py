@@ -34,6 +34,7 @@ class Embedder(Protocol):
     token_budget: int  # padded tokens in a batch
     image_batch: int  # pictures in a batch
     in_flight: int  # batches that are computed at once where they are submitted one after another
+    tokenizes_ahead: bool  # whether it would wait for a tokenizer that is not ahead of it
 
     @property
     def dimensions(self) -> int:

@@ -36,11 +36,18 @@ class ProcessDiedError(VecmillError):
 class ProcessPool:
     """One process for each of `places`; safe to call from several threads.
 
-    `kind` names the processes for people; `say` is told of a death.
+    `kind` names the processes for people; `say` is told of a death. `first`: a function and its
+    arguments that each process is called with before anything else.
     """
 
-    def __init__(self, kind: str, places: Sequence[Place], say: Callable[[str], None]) -> None:
-        self._kind, self._say = kind, say
+    def __init__(
+        self,
+        kind: str,
+        places: Sequence[Place],
+        say: Callable[[str], None],
+        first: tuple[Any, ...] | None = None,
+    ) -> None:
+        self._kind, self._say, self._first = kind, say, first
         self._idle: SimpleQueue[Spawned | None] = SimpleQueue()
         self._all: dict[int, Spawned] = {}
         self._closed = False
@@ -81,6 +88,8 @@ class ProcessPool:
             process = self._next()
             counted = Counted(progress) if progress else None
             try:
+                if process.fresh and self._first:
+                    process.call(*self._first)
                 answer = process.call(function, *arguments, progress=counted)
             except ProcessDied as died:
                 self._replace(process)

@@ -39,6 +39,8 @@ class Spawned:
 
     def __init__(self, label: str, environment: Mapping[str, str]) -> None:
         self.label = label
+        self.fresh = True
+        """Whether it has answered no call yet."""
         self.answering = False
         """Whether a call is under way: one that was interrupted leaves its answer behind."""
         self._connection, theirs = Pipe()
@@ -79,7 +81,7 @@ class Spawned:
                 listener.advance(*more, **named)
         except (EOFError, ConnectionError) as error:
             raise ProcessDied(self._ended()) from error
-        self.answering = False
+        self.answering = self.fresh = False
         if word == "error":
             raise content
         return content

@@ -14,7 +14,7 @@ from prefect.logging import get_run_logger
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.callables import get_call_parameters
 
-from flows.runner import timed
+from flows.runner import Retry, timed
 from flows.stage_rate import StageRate
 from tasks.audit.prefect_tasks import TASKS as AUDIT
 from tasks.chunk.prefect_tasks import TASKS as CHUNK
@@ -83,6 +83,7 @@ class PrefectRunner:
         *,
         rows: int | None = None,
         workers: int = 1,
+        retry: Retry | None = None,
     ) -> list[T]:
         """See `Runner.map`: in a pool of `workers` threads, so that none waits for the slowest.
 

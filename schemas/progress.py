@@ -25,3 +25,25 @@ class Silent:
 
 
 SILENT = Silent()
+
+
+class Counted:
+    """A `Progress` that can take back what a call told before it failed."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._told: list[tuple[int, dict[str, int]]] = []
+
+    def advance(self, rows: int, **more: int) -> None:
+        """Pass it on, and remember it."""
+        self._told.append((rows, more))
+        self._progress.advance(rows, **more)
+
+    def take_back(self) -> None:
+        """As if the call had told nothing: the same numbers, negative."""
+        for rows, more in self._told:
+            less = {
+                name: value if isinstance(value, bool) else -value for name, value in more.items()
+            }
+            self._progress.advance(-rows, **less)
+        self._told.clear()

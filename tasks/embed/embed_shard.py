@@ -12,7 +12,6 @@ found. The rejects are written first, so the vectors' existence says that both a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -29,10 +28,11 @@ from schemas.refs import EmbedderRef, RejectsRef, Shard, ShardResult
 from tasks.embed.contents import read_contents, read_items
 from tasks.embed.isolate import Isolation
 from tasks.embed.model_time import ModelTime
-from tasks.embedders.batching import batch_rows, token_slots
+from tasks.embedders.batching import token_slots
 from tasks.embedders.in_flight import in_flight
 from tasks.embedders.load import load
 from tasks.embedders.protocol import Embedder
+from tasks.embedders.text_batches import TextBatch, submitter, text_batches
 from tasks.store.claims import claim, wait_for
 from tasks.store.opening import resolve_options
 from tasks.store.refusals import read_refusals, write_refusals
@@ -193,22 +193,21 @@ def _embed_texts(work: Work) -> None:
     rows, texts = rows[same], [texts[i] for i in np.flatnonzero(same)]
     if not texts:
         return
-    tokens = work.embedder.tokenize(texts)
+    embedder = work.embedder
+    batches = text_batches(embedder, texts)
+    submit = work.model.of(submitter(embedder))
+    for batch, pending in in_flight(submit, batches, embedder.in_flight):
 
-    def forward(part: np.ndarray) -> np.ndarray:
-        return work.embedder.embed_tokens(tokens, np.searchsorted(rows, part))
+        def forward(part: np.ndarray, batch: TextBatch = batch) -> np.ndarray:
+            return embedder.embed_tokens(batch.tokens, np.searchsorted(rows, part) - batch.start)
 
-    lengths = tokens.lengths
-    batches = batch_rows(lengths, work.embedder.token_budget)
-    submit = work.model.of(partial(work.embedder.submit_tokens, tokens))
-    embed = work.model.of(forward)
-    for batch, pending in in_flight(submit, batches, work.embedder.in_flight):
-        work.isolation.embed(embed, rows[batch], work.model.of(pending))
-        held = int(lengths[batch].sum())
-        slots = token_slots(lengths[batch], padded=work.embedder.padded)
+        here = rows[batch.places]
+        work.isolation.embed(work.model.of(forward), here, work.model.of(pending))
+        lengths = batch.tokens.lengths[batch.rows]
+        held, slots = int(lengths.sum()), token_slots(lengths, padded=embedder.padded)
         work.tokens += held
         work.slots += slots
-        work.progress.advance(len(batch), tokens=held, slots=slots)
+        work.progress.advance(len(here), tokens=held, slots=slots)
 
 
 def _as_planned(work: Work, rows: np.ndarray, texts: list[str]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Progress(Protocol):
@@ -32,9 +32,9 @@ class Counted:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._told: list[tuple[int, dict[str, int]]] = []
+        self._told: list[tuple[int, dict[str, Any]]] = []
 
-    def advance(self, rows: int, **more: int) -> None:
+    def advance(self, rows: int, **more: Any) -> None:
         """Pass it on, and remember it."""
         self._told.append((rows, more))
         self._progress.advance(rows, **more)
@@ -42,7 +42,7 @@ class Counted:
     def take_back(self) -> None:
         """As if the call had told nothing: the same numbers, negative."""
         for rows, more in self._told:
-            less = {
+            less: dict[str, Any] = {
                 name: value if isinstance(value, bool) else -value for name, value in more.items()
             }
             self._progress.advance(-rows, **less)

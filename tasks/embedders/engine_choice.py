@@ -70,10 +70,8 @@ def check(ref: EmbedderRef, owner: str = "", way_on: str = "") -> tuple[Trial, d
     `way_on` ends the message of the `UsageError` that refuses what does not pass.
     """
     refuse_missing(ref.engine, f"embedder.engine {ref.engine}", way_on)
-    if (ref.engine, ref.precision) == REFERENCE:
-        return Trial(*REFERENCE, off=0.0), {}
-    if (known := read_check(ref)) is not None:
-        return known[0], dict(known[1])
+    if (known := checked_before(ref)) is not None:
+        return known
     reference = take_reference(ref)
     _drop(ref, *REFERENCE)
     trial = try_engine(ref, reference)
@@ -85,6 +83,13 @@ def check(ref: EmbedderRef, owner: str = "", way_on: str = "") -> tuple[Trial, d
         )
     keep_check(ref, trial, reference.trial, owner)
     return trial, dict(reference.seconds)
+
+
+def checked_before(ref: EmbedderRef) -> tuple[Trial, dict[str, float]] | None:
+    """What `check` gives where it need not load anything, or None."""
+    if (ref.engine, ref.precision) == REFERENCE:
+        return Trial(*REFERENCE, off=0.0), {}
+    return read_check(ref)
 
 
 def speed(trial: Trial, reference: dict[str, float], kinds: Collection[str]) -> float | None:

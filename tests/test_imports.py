@@ -35,11 +35,12 @@ NOWHERE = {"pickle", "cloudpickle", "dill", "joblib"}
 LATE = {
     *("torch", "torchvision", "sentence_transformers", "open_clip", "timm", "transformers"),
     *("great_expectations", "pandas", "lance", "lancedb"),
-    *("openvino", "onnxruntime", "onnx", "onnxscript"),
+    *("openvino", "onnxruntime", "onnx"),
 }
 """Seconds each to load: imported inside functions, so that a command loads what it needs."""
 
 HEAVY = {
+    "tasks/embedders/exported/clip_vocabulary.py",
     "tasks/embedders/exported/traced.py",
     "tasks/embedders/open_clip_embedder.py",
     "tasks/embedders/sentence_transformers_embedder.py",

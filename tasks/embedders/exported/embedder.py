@@ -105,9 +105,9 @@ class ExportedEmbedder(BatchingEmbedder):
 def text_inputs(tokens: Tokens, rows: np.ndarray, facts: TextFacts) -> Inputs:
     """The arrays that the exported text model takes for the texts at `rows`."""
     ids, real = tokens.padded(rows, facts.pad, facts.left)
-    inputs = {"ids": ids}
-    if facts.masked:
-        inputs["mask"] = real
+    if facts.clip is not None:
+        return {"ids": ids}
+    inputs = {"ids": ids, "mask": real}
     if facts.excluded is not None:
         # The place of each token among its text's own, whichever side is padded.
         place = np.cumsum(real, axis=1)

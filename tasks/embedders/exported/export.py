@@ -21,11 +21,11 @@ import numpy as np
 
 from schemas.errors import UsageError, VecmillError
 from schemas.refs import EmbedderRef
-from tasks.embedders.batching import BatchingEmbedder
 from tasks.embedders.exported.convert import CONVERT
 from tasks.embedders.exported.embedder import ExportedEmbedder
 from tasks.embedders.exported.engines import ENGINES, Engine
 from tasks.embedders.exported.folder import (
+    TOKENIZER,
     Export,
     ImageFacts,
     TextFacts,
@@ -33,28 +33,18 @@ from tasks.embedders.exported.folder import (
     read_export,
     written_whole,
 )
+from tasks.embedders.exported.samples import SAMPLES
+from tasks.embedders.protocol import Embedder
 
 if TYPE_CHECKING:
     from tasks.embedders.exported.traced import Tower
 
 EXPORT_TOLERANCE = 1e-5
-"""1 − cosine between the exported model in fp32 and torch: 1e-12 to 1e-7 measured for right ones."""
-
-TOKENIZER = "tokenizer.json"
-
-SAMPLES = (
-    "Rain.",
-    "The committee will meet again on Thursday to settle the budget for the coming year.",
-    "Où se trouve la bibliothèque, s'il vous plaît ? Elle ferme à 18 h 30.",
-    "山の上に古い城がある。 Ελληνικά και русский текст, مرحبا.",
-    "price: $4,999.00 (incl. 19 % VAT) &amp; shipping -- see  https://example.org/a?b=c#d",
-    "A long text is cut where the model's window ends, and both sides have to agree on it. " * 60,
-)
-"""Short, long, far too long, other scripts, spaces and entities: what tokenizers differ in."""
+"""1 − cosine of the exported model in fp32 to torch: 1e-12 to 1e-7 measured for right ones."""
 
 SAMPLE_PICTURES = 3
 
-LoadTorch = Callable[[EmbedderRef], BatchingEmbedder]
+LoadTorch = Callable[[EmbedderRef], Embedder]
 """Builds the torch embedder of a reference."""
 
 
@@ -94,8 +84,9 @@ def _engine(ref: EmbedderRef) -> Engine:
     _ = engine.version
     if ref.precision not in engine.precisions:
         raise UsageError(
-            f"embedder.precision {ref.precision!r} with embedder.engine {ref.engine!r}: this engine "
-            f"computes {' and '.join(engine.precisions)}; choose one of them, or engine: torch"
+            f"embedder.precision {ref.precision!r} with embedder.engine {ref.engine!r}: this "
+            f"engine computes {' and '.join(engine.precisions)}; choose one of them, or "
+            f"engine: torch"
         )
     return engine
 
@@ -135,14 +126,13 @@ def _quiet() -> Any:
         yield
 
 
-def _write(folder: Path, embedder: BatchingEmbedder, ref: EmbedderRef, traced: Any) -> None:
+def _write(folder: Path, embedder: Embedder, ref: EmbedderRef, traced: Any) -> None:
     text: TextFacts | None = None
     image: ImageFacts | None = None
     if "text" in ref.kinds:
         made = TEXT_TOWERS[ref.kind](traced, embedder, ref)
         text = replace(made.facts, file=_convert(made.tower, folder, "text", ref))
-        if made.tokenizer is not None:
-            (folder / TOKENIZER).write_text(made.tokenizer, encoding="utf-8")
+        (folder / TOKENIZER).write_text(made.tokenizer, encoding="utf-8")
     if "image" in ref.kinds:
         tower = traced.image_tower(embedder, IMAGE_METHODS[ref.kind])
         image = ImageFacts(_convert(tower, folder, "image", ref), PREPROCESSING[ref.kind](embedder))
@@ -153,7 +143,7 @@ def _convert(tower: Tower, folder: Path, name: str, ref: EmbedderRef) -> str:
     return CONVERT[ref.engine](tower, folder, name)
 
 
-def _compare(folder: Path, embedder: BatchingEmbedder, ref: EmbedderRef, traced: Any) -> None:
+def _compare(folder: Path, embedder: Embedder, ref: EmbedderRef, traced: Any) -> None:
     """Raise `UsageError` when the export in `folder` gives other vectors than `embedder`."""
     found = read_export(folder)
     assert found is not None
@@ -204,7 +194,7 @@ def _timm_config(embedder: Any) -> dict[str, object]:
     return dict(timm.data.resolve_model_data_config(embedder.model))
 
 
-TEXT_TOWERS: dict[str, Callable[[Any, BatchingEmbedder, EmbedderRef], Any]] = {
+TEXT_TOWERS: dict[str, Callable[[Any, Embedder, EmbedderRef], Any]] = {
     "sentence-transformers": lambda traced, *given: traced.sentence_tower(*given),
     "open-clip": lambda traced, *given: traced.clip_text_tower(*given),
 }

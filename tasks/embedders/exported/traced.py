@@ -18,8 +18,10 @@ import torch
 from PIL import Image
 
 from schemas.refs import EmbedderRef
-from tasks.embedders.batching import BatchingEmbedder
-from tasks.embedders.exported.folder import TextFacts
+from tasks.embedders.exported.clip_vocabulary import converted
+from tasks.embedders.exported.folder import TOKENIZER, TextFacts
+from tasks.embedders.exported.samples import SAMPLES
+from tasks.embedders.protocol import Embedder
 
 NON_TENSORS = frozenset({"prompt_length", "modality"})
 """What the library's preprocessing gives besides tensors and is known here."""
@@ -49,11 +51,11 @@ class Tower:
 
 @dataclass(frozen=True)
 class TextTower:
-    """A text tower, what the runtime has to know of it, and its tokenizer's JSON if it has one."""
+    """A text tower, what the runtime has to know of it, and its tokenizer's JSON."""
 
     tower: Tower
     facts: TextFacts
-    tokenizer: str | None
+    tokenizer: str
 
 
 class _SentenceModules(torch.nn.Module):
@@ -91,13 +93,13 @@ class _Method(torch.nn.Module):
         return getattr(self.model, self.method)(values).float()
 
 
-def sentence_tower(embedder: BatchingEmbedder, ref: EmbedderRef) -> TextTower:
+def sentence_tower(embedder: Embedder, ref: EmbedderRef) -> TextTower:
     """The text tower of a sentence-transformers model.
 
     Raises `NotExportableError` for one without a transformer, or that wants more than its tokens.
     """
-    model = getattr(embedder, "model", None)
-    parts = list(model) if isinstance(model, torch.nn.Sequential) else []
+    model: Any = getattr(embedder, "model", None)
+    parts: list[Any] = list(model) if isinstance(model, torch.nn.Sequential) else []
     if not parts or type(parts[0]).__name__ != "Transformer":
         raise NotExportableError("it has no transformer: a table of word vectors gains nothing")
     extras = [_extras(model, prompt) for prompt in (ref.prompt, ref.query_prompt)]
@@ -114,7 +116,7 @@ def sentence_tower(embedder: BatchingEmbedder, ref: EmbedderRef) -> TextTower:
     module = _SentenceModules(parts, "token_type_ids" in extras[0], excludes)
     facts = TextFacts(
         file="",
-        tokenizer="tokenizer.json",
+        tokenizer=TOKENIZER,
         max_length=int(ref.config["max_length"]),
         pad=tokenizer.pad_token_id or 0,
         left=tokenizer.padding_side == "left",
@@ -154,23 +156,27 @@ def _token_tower(module: torch.nn.Module, names: tuple[str, ...], facts: TextFac
     return Tower(module.eval(), names, example, tuple(axes for _ in names))
 
 
-def clip_text_tower(embedder: BatchingEmbedder, ref: EmbedderRef) -> TextTower:
+def clip_text_tower(embedder: Embedder, ref: EmbedderRef) -> TextTower:
     """The text tower of an open_clip model: ids of one fixed width, no mask."""
     width = int(ref.config["max_length"])
-    facts = TextFacts(file="", tokenizer=None, max_length=width, masked=False)
-    ids = torch.zeros(EXAMPLE_ROWS, width, dtype=torch.int64)
-    ids[:, 0] = 1
-    tower = Tower(_Method(_model(embedder), "encode_text").eval(), ("ids",), (ids,), ({0: "rows"},))
-    return TextTower(tower, facts, None)
+    made = converted(ref.folder, width, list(SAMPLES))
+    if made is None:
+        raise NotExportableError("its tokenizer works with the open_clip library alone")
+    tokenizer, clip = made
+    facts = TextFacts(file="", tokenizer=TOKENIZER, max_length=width, clip=clip)
+    ids = torch.from_numpy(embedder.tokenize(SAMPLES[:EXAMPLE_ROWS]).ids.astype(np.int64))
+    example = (ids.reshape(EXAMPLE_ROWS, width),)
+    module = _Method(_model(embedder), "encode_text").eval()
+    return TextTower(Tower(module, ("ids",), example, ({0: "rows"},)), facts, tokenizer)
 
 
-def image_tower(embedder: BatchingEmbedder, method: str) -> Tower:
+def image_tower(embedder: Embedder, method: str) -> Tower:
     """The image tower of an open_clip or timm model: `method` gives pixels their vectors."""
     pixels = torch.from_numpy(noise(embedder, EXAMPLE_ROWS))
     return Tower(_Method(_model(embedder), method).eval(), ("pixels",), (pixels,), ({0: "rows"},))
 
 
-def noise(embedder: BatchingEmbedder, count: int) -> np.ndarray:
+def noise(embedder: Embedder, count: int) -> np.ndarray:
     """Prepared pictures of random pixels: float32 `[count, 3, h, w]`."""
     random = np.random.default_rng(0)
     shape = (96, 128, 3)
@@ -178,7 +184,7 @@ def noise(embedder: BatchingEmbedder, count: int) -> np.ndarray:
     return np.stack([embedder.prepare_image(picture) for picture in pictures])
 
 
-def _model(embedder: BatchingEmbedder) -> torch.nn.Module:
+def _model(embedder: Embedder) -> torch.nn.Module:
     model = getattr(embedder, "model", None)
     if not isinstance(model, torch.nn.Module):
         raise NotExportableError("its torch form has no module to trace")

@@ -159,4 +159,8 @@ def _centred(pixels: np.ndarray, crop: Size | None, fill: tuple[int, int, int]) 
 
 
 def _channels_first(pixels: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    """`[h, w, 3]` → `[3, h, w]`: a view, whose channels still lie side by side.
+
+    Decoders write them so and image models read them so: the order in memory never changes.
+    """
+    return np.ascontiguousarray(pixels).transpose(2, 0, 1)

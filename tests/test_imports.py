@@ -46,6 +46,8 @@ HEAVY = {
     "tasks/embedders/sentence_transformers_embedder.py",
     "tasks/embedders/timm_embedder.py",
     "tasks/embedders/torch_device.py",
+    "tasks/embedders/torch_images.py",
+    "tasks/embedders/torch_lanes.py",
     "flows/demo/train_clip.py",
 }
 """Modules that may load them at the top, since they are themselves imported late."""

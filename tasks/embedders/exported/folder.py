@@ -65,10 +65,10 @@ class TextFacts:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What the image model wants: `preprocessing` is the library's own config of its transform."""
+    """`file` holds the model, `transform` is what pictures go through before (`ImageTransform`)."""
 
     file: str
-    preprocessing: dict[str, object]
+    transform: dict[str, Any]
 
 
 @dataclass(frozen=True)

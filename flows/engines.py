@@ -1,8 +1,9 @@
 """Engine and precision of a build: those of the space, else chosen here, and checked before use.
 
-known_engine     what the release or the workdir records; `auto` stays where nothing does
-settle_engine    before the plan: measured and recorded where it still is `auto`
-check_engine     before the shards: once for each engine, machine and version of its libraries
+    settle_engine    before the plan: measured and recorded where it is not known yet
+    check_engine     before the shards: once for each engine, machine and version of its libraries
+
+What a release or the `workdir` records is read by `find_standing`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from flows.job import Job
 from flows.standing import Standing
 from schemas.manifest import AuditResult
 from schemas.refs import EmbedderRef, PlanRef
+from tasks.embedders.engine_trial import THRESHOLD, Trial
 
 
 def settle_engine(job: Job, standing: Standing, state: State) -> Standing:
@@ -37,12 +39,19 @@ def check_engine(job: Job, standing: Standing, plan: PlanRef) -> list[AuditResul
     """The verdict `engine` on what computes the vectors, `[]` where none is known.
 
     Where something is to be embedded the engine is checked, unless it was; else the verdict is that
-    of the release that stands. Raises `UsageError` for an engine that does not pass.
+    of the release that stands, or of an earlier build here whose vectors are all there. Raises
+    `UsageError` for an engine that does not pass.
     """
     embedder = standing.embedder
-    if plan.to_embed and embedder.decided and not job.overrides.dry_run:
+    if plan.to_embed:
         return [_checked(job, standing, embedder)]
-    return standing_verdict(standing)
+    stands = standing_verdict(standing)
+    if stands or not plan.changes:
+        return stands
+    from tasks.embedders.engine_choice import checked_before
+
+    known = checked_before(embedder)
+    return [] if known is None else [_verdict(job, *known)]
 
 
 def standing_verdict(standing: Standing) -> list[AuditResult]:
@@ -56,12 +65,15 @@ def standing_verdict(standing: Standing) -> list[AuditResult]:
 
 
 def _checked(job: Job, standing: Standing, embedder: EmbedderRef) -> AuditResult:
-    from tasks.embedders.engine_choice import check, speed
-    from tasks.embedders.engine_trial import THRESHOLD
+    from tasks.embedders.engine_choice import check
 
-    trial, reference = job.runner.run(
-        "start_up", check, embedder, job.build_id, _way_on(job, standing)
-    )
+    way_on = _way_on(job, standing)
+    return _verdict(job, *job.runner.run("start_up", check, embedder, job.build_id, way_on))
+
+
+def _verdict(job: Job, trial: Trial, reference: dict[str, float]) -> AuditResult:
+    from tasks.embedders.engine_choice import speed
+
     times = speed(trial, reference, job.spec.kinds)
     faster = f": {times:.1f}× torch fp32 on this machine" if times else ""
     if not reference:

@@ -87,10 +87,10 @@ def _as_recorded(job: Job, release: Release) -> EmbedderRef:
 
     Where it asks for another of the two, `auto` for the other one is chosen anew.
     """
-    published, asked = release.manifest.embedder, job.embedder
-    if asked.engine in (AUTO, published.engine) and asked.precision in (AUTO, published.precision):
-        return replace(asked, engine=published.engine, precision=published.precision)
-    return decide(asked, job.spec.kinds)
+    published, spec = release.manifest.embedder, job.spec.embedder
+    if spec.engine in (AUTO, published.engine) and spec.precision in (AUTO, published.precision):
+        return replace(job.embedder, engine=published.engine, precision=published.precision)
+    return decide(job.embedder, job.spec.kinds)
 
 
 def wanted_schema(job: Job, standing: Standing, columns: tuple[pa.Field, ...]) -> pa.Schema:

@@ -6,9 +6,9 @@ machines.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from schemas.engines import AUTO
+from schemas.engines import AUTO, REFERENCE
 from schemas.spec import SourceSpec
 
 
@@ -118,7 +118,8 @@ class EmbedderRef:
     """A resolved embedder: everything that another process needs to build the same one.
 
     `fingerprint` names the embedding space; `vector_key` the files its vectors lie in. `engine` and
-    `precision` may still be `auto`: then it can be planned with, but not loaded.
+    `precision` may still be `auto`: then it can be planned with, but nothing be kept under its
+    `vector_key`.
     """
 
     kind: str
@@ -145,6 +146,16 @@ class EmbedderRef:
     def decided(self) -> bool:
         """Whether engine and precision are chosen."""
         return AUTO not in (self.engine, self.precision)
+
+    @property
+    def plain(self) -> EmbedderRef:
+        """Itself, with torch and fp32 where engine or precision is not chosen."""
+        engine, precision = REFERENCE
+        return replace(
+            self,
+            engine=engine if self.engine == AUTO else self.engine,
+            precision=precision if self.precision == AUTO else self.precision,
+        )
 
     @property
     def static(self) -> bool:

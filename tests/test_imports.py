@@ -35,16 +35,19 @@ NOWHERE = {"pickle", "cloudpickle", "dill", "joblib"}
 LATE = {
     *("torch", "torchvision", "sentence_transformers", "open_clip", "timm", "transformers"),
     *("great_expectations", "pandas", "lance", "lancedb"),
-    *("openvino", "onnxruntime", "onnx", "onnxscript"),
+    *("openvino", "onnxruntime", "onnx"),
 }
 """Seconds each to load: imported inside functions, so that a command loads what it needs."""
 
 HEAVY = {
+    "tasks/embedders/exported/clip_vocabulary.py",
     "tasks/embedders/exported/traced.py",
     "tasks/embedders/open_clip_embedder.py",
     "tasks/embedders/sentence_transformers_embedder.py",
     "tasks/embedders/timm_embedder.py",
     "tasks/embedders/torch_device.py",
+    "tasks/embedders/torch_images.py",
+    "tasks/embedders/torch_lanes.py",
     "flows/demo/train_clip.py",
 }
 """Modules that may load them at the top, since they are themselves imported late."""

@@ -64,6 +64,11 @@ def halving(forward: Forward, rows: np.ndarray) -> np.ndarray:
     return np.concatenate([halving(forward, rows[:middle]), halving(forward, rows[middle:])])
 
 
+def stack_pixels(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Prepared pictures `[3, h, w]` as one batch `[n, 3, h, w]`; channels lie side by side."""
+    return np.stack([pixels.transpose(1, 2, 0) for pixels in pictures]).transpose(0, 3, 1, 2)
+
+
 def done(vectors: np.ndarray) -> Pending:
     """The pending form of a batch that is computed already."""
     return lambda: vectors
@@ -110,6 +115,12 @@ class BatchingEmbedder:
         """Refused: this kind takes no pictures."""
         raise self._refusal("images")
 
+    def prepare_bytes(self, content: bytes) -> np.ndarray:
+        """The picture in an image file's bytes, as `prepare_image` prepares it."""
+        from tasks.store.pictures import open_picture  # Pillow, where there are pictures
+
+        return self.prepare_image(open_picture(content))
+
     def submit_pixels(self, pixels: np.ndarray) -> Pending:
         """Refused: this kind takes no pictures."""
         raise self._refusal("images")
@@ -134,10 +145,18 @@ class BatchingEmbedder:
     def embed_images(self, pictures: Sequence[Image], progress: Progress = SILENT) -> np.ndarray:
         """Upright RGB pictures to float32 `[n, d]`, in the order given."""
         vectors = np.empty((len(pictures), self.dimensions), np.float32)
-        for start in range(0, len(pictures), self.image_batch):
-            batch = slice(start, min(start + self.image_batch, len(pictures)))
-            pixels = np.stack([self.prepare_image(picture) for picture in pictures[batch]])
-            vectors[batch] = self.embed_pixels(pixels)
+        batches = (
+            slice(start, min(start + self.image_batch, len(pictures)))
+            for start in range(0, len(pictures), self.image_batch)
+        )
+
+        def submit(batch: slice) -> Pending:
+            return self.submit_pixels(
+                stack_pixels([self.prepare_image(picture) for picture in pictures[batch]])
+            )
+
+        for batch, pending in in_flight(submit, batches, self.in_flight):
+            vectors[batch] = pending()
             progress.advance(batch.stop - batch.start)
         return vectors
 

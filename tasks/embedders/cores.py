@@ -1,4 +1,4 @@
-"""How many CPU cores this process may use, so that threads are shared out and not oversubscribed."""
+"""How many CPU cores this process may use: threads are shared out, never oversubscribed."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ RUNS = 3
 RUN_SECONDS = 0.2
 """A run takes at least about so long, by repeating the inputs: shorter ones measure the clock."""
 
-PATIENCE = 3.0
+PATIENCE = 5.0
 """Seconds after which no further run begins: where one takes so long, noise weighs little."""
 
 MOST_COPIES = 64

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from importlib.util import find_spec
 
 from schemas.engines import AUTO, REFERENCE, pairs
 from schemas.errors import MissingExtraError, UsageError
@@ -24,9 +23,7 @@ from tasks.embedders.engine_check import (
 )
 from tasks.embedders.engine_records import keep_check, keep_choice, read_check
 from tasks.embedders.engine_trial import Choice, Trial
-
-PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}
-"""Engine → the module it needs; its extra is called like the engine."""
+from tasks.embedders.exported.engines import ENGINES
 
 WORTH_IT = 1.1
 """A candidate must be more than 10 % faster than a simpler one: less is noise (two runs of one
@@ -73,10 +70,8 @@ def check(ref: EmbedderRef, owner: str = "", way_on: str = "") -> tuple[Trial, d
     `way_on` ends the message of the `UsageError` that refuses what does not pass.
     """
     refuse_missing(ref.engine, f"embedder.engine {ref.engine}", way_on)
-    if (ref.engine, ref.precision) == REFERENCE:
-        return Trial(*REFERENCE, off=0.0), {}
-    if (known := read_check(ref)) is not None:
-        return known[0], dict(known[1])
+    if (known := checked_before(ref)) is not None:
+        return known
     reference = take_reference(ref)
     _drop(ref, *REFERENCE)
     trial = try_engine(ref, reference)
@@ -90,6 +85,13 @@ def check(ref: EmbedderRef, owner: str = "", way_on: str = "") -> tuple[Trial, d
     return trial, dict(reference.seconds)
 
 
+def checked_before(ref: EmbedderRef) -> tuple[Trial, dict[str, float]] | None:
+    """What `check` gives where it need not load anything, or None."""
+    if (ref.engine, ref.precision) == REFERENCE:
+        return Trial(*REFERENCE, off=0.0), {}
+    return read_check(ref)
+
+
 def speed(trial: Trial, reference: dict[str, float], kinds: Collection[str]) -> float | None:
     """How many times as fast as torch fp32 an engine embeds `kinds`; None: it was not measured."""
     measured = [kind for kind in kinds if kind in trial.seconds and kind in reference]
@@ -98,14 +100,14 @@ def speed(trial: Trial, reference: dict[str, float], kinds: Collection[str]) -> 
 
 
 def installed(engine: str) -> bool:
-    """Whether the engine's package can be imported here (it is not)."""
-    return engine not in PACKAGES or find_spec(PACKAGES[engine]) is not None
+    """Whether the engine's package is installed here; it is not imported."""
+    return engine not in ENGINES or ENGINES[engine].installed
 
 
 def refuse_missing(engine: str, purpose: str, instead: str = "") -> None:
     """Raise `MissingExtraError` where the engine's package is not installed."""
     if not installed(engine):
-        raise MissingExtraError(PACKAGES[engine], engine, purpose, instead)
+        raise MissingExtraError(ENGINES[engine].package, ENGINES[engine].extra, purpose, instead)
 
 
 def _candidates(ref: EmbedderRef) -> list[tuple[str, str]]:
@@ -155,8 +157,8 @@ def _tried(
         trials.append(trial)
         better = _better(trial, best, kinds)
         loser = best if better is trial else trial
-        if loser is not None:
-            _drop(ref, loser.engine, loser.precision)  # two models at a time, not five
+        if loser is not None and (loser.engine, loser.precision) != REFERENCE:
+            _drop(ref, loser.engine, loser.precision)  # three models at a time, not six
         best = better
     return trials
 

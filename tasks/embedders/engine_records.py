@@ -14,7 +14,7 @@ import json
 import os
 import platform
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -112,7 +112,7 @@ def trial_record(trial: Trial) -> dict[str, Any]:
     }
 
 
-def read_check(ref: EmbedderRef) -> tuple[Trial, Mapping[str, float]] | None:
+def read_check(ref: EmbedderRef) -> tuple[Trial, dict[str, float]] | None:
     """The trial of `ref` that passed here, with the reference's seconds by kind; or None."""
     if not ref.exports:
         return None

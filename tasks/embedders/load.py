@@ -35,13 +35,10 @@ _lock = Lock()
 def load(ref: EmbedderRef) -> Embedder:
     """The embedder of `ref`; the same instance for every call in this process.
 
+    What is still `auto` in it is torch and fp32 here; `engine_choice` is where it is chosen.
     Raises `VecmillError` when the files no longer make the embedder that `ref` names.
     """
-    if not ref.decided:
-        raise VecmillError(
-            f"embedder {ref.model!r}: engine {ref.engine}, precision {ref.precision} are not "
-            f"chosen yet, so it cannot be loaded; build the space first, or write both in the spec"
-        )
+    ref = ref.plain
     with _lock:
         key = (ref.kind, ref.vector_key)
         if key not in _loaded:

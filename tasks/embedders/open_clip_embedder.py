@@ -1,7 +1,7 @@
 """Embed pictures and text into one space with open_clip, from a local folder, offline.
 
-Text is padded to the model's context length by open_clip's own tokenizer, pictures go through its
-own inference transform: the vectors are those of `encode_text` and `encode_image`.
+Text is padded to the model's context length by open_clip's own tokenizer, pictures go through the
+steps of its own inference transform: the vectors are those of `encode_text` and `encode_image`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from schemas.refs import EmbedderRef
 from tasks.embedders.batching import BatchingEmbedder, done, halving, refuse_empty
 from tasks.embedders.protocol import Pending
 from tasks.embedders.tokens import Tokens
-from tasks.embedders.torch_device import device, finish, image_batch, token_budget
+from tasks.embedders.torch_device import device, finish, token_budget
+from tasks.embedders.torch_images import TorchImages
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,6 +32,7 @@ def load_open_clip(ref: EmbedderRef) -> OpenClip:
     model, transform = open_clip.create_model_from_pretrained(
         name, precision=ref.precision, device=where, weights_only=True
     )
+    model.visual.to(memory_format=torch.channels_last)
     tokenizer = open_clip.get_tokenizer(name)
     return OpenClip(ref, model.eval(), transform, tokenizer, where)
 
@@ -43,13 +45,14 @@ class OpenClip(BatchingEmbedder):
     ) -> None:
         super().__init__(ref)
         self.token_budget = token_budget(where)
-        self.image_batch = image_batch(where)
         self.model = model
-        self.transform = transform
+        dtype = open_clip.get_input_dtype(ref.precision)
+        self.images = TorchImages(ref, model.encode_image, transform, where, dtype)
+        self.image_batch = self.images.batch
+        self.in_flight = self.images.in_flight
         self._tokenizer = tokenizer
         self._tokenizer_lock = Lock()  # tokenizers keep truncation and caches as state
         self._device = where
-        self._dtype = open_clip.get_input_dtype(ref.precision)
 
     def tokenize(self, texts: Sequence[str], *, query: bool = False) -> Tokens:
         """The texts behind their prompt, padded or cut to the context length."""
@@ -74,19 +77,18 @@ class OpenClip(BatchingEmbedder):
         return done(halving(lambda part: self._text(tokens.padded(part)[0]), rows))
 
     def prepare_image(self, picture: Image) -> np.ndarray:
-        """An upright RGB picture through open_clip's inference transform: float32 `[3, h, w]`."""
-        return self.transform(picture).numpy()
+        """An upright RGB picture, resized as the library does it: uint8 `[3, h, w]`."""
+        return self.images.prepare_image(picture)
+
+    def prepare_bytes(self, content: bytes) -> np.ndarray:
+        """The picture in a file's bytes, decoded and resized on tensors: uint8 `[3, h, w]`."""
+        return self.images.prepare_bytes(content)
 
     def submit_pixels(self, pixels: np.ndarray) -> Pending:
-        """One batch of prepared pictures, computed at once: float32 `[n, d]`."""
-        return done(halving(lambda part: self._image(pixels[part]), np.arange(len(pixels))))
+        """Begin one batch of prepared pictures."""
+        return self.images.submit(pixels)
 
     @torch.inference_mode()
     def _text(self, ids: np.ndarray) -> np.ndarray:
         vectors = self.model.encode_text(torch.from_numpy(ids).to(self._device))
         return finish(vectors, self.ref)
-
-    @torch.inference_mode()
-    def _image(self, pixels: np.ndarray) -> np.ndarray:
-        batch = torch.from_numpy(pixels).to(self._device, self._dtype)
-        return finish(self.model.encode_image(batch), self.ref)

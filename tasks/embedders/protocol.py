@@ -58,11 +58,21 @@ class Embedder(Protocol):
         ...
 
     def prepare_image(self, picture: Image) -> np.ndarray:
-        """An upright RGB picture, resized and normalised: float32 `[3, h, w]`."""
+        """An upright RGB picture, resized and cropped: `[3, h, w]`, as `submit_pixels` takes it."""
+        ...
+
+    def prepare_bytes(self, content: bytes) -> np.ndarray:
+        """The picture in an image file's bytes, prepared the quickest way: as `prepare_image`.
+
+        Raises `PictureError` where there is none.
+        """
         ...
 
     def submit_pixels(self, pixels: np.ndarray) -> Pending:
-        """Begin one batch of prepared pictures, float32 `[n, 3, h, w]`."""
+        """Begin one batch of prepared pictures `[n, 3, h, w]`.
+
+        uint8 is normalised on the way to the model; float32 has been normalised already.
+        """
         ...
 
     def embed_pixels(self, pixels: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Embed pictures with a timm model: pooled features before the classifier, timm's own transform."""
+"""Embed pictures with a timm model: pooled features before the classifier, timm's own steps."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import timm
 import torch
 
 from schemas.refs import EmbedderRef
-from tasks.embedders.batching import BatchingEmbedder, done, halving
+from tasks.embedders.batching import BatchingEmbedder
 from tasks.embedders.protocol import Pending
-from tasks.embedders.torch_device import device, finish, image_batch
+from tasks.embedders.torch_device import device
+from tasks.embedders.torch_images import TorchImages
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,7 +25,8 @@ def load_timm(ref: EmbedderRef) -> Timm:
     config = timm.data.resolve_model_data_config(model)
     transform = timm.data.create_transform(**config, is_training=False)
     dtype = torch.bfloat16 if ref.precision == "bf16" else torch.float32
-    return Timm(ref, model.eval().to(where, dtype), transform, where, dtype)
+    model = model.eval().to(where, dtype, memory_format=torch.channels_last)
+    return Timm(ref, model, transform, where, dtype)
 
 
 class Timm(BatchingEmbedder):
@@ -39,21 +41,19 @@ class Timm(BatchingEmbedder):
         dtype: torch.dtype,
     ) -> None:
         super().__init__(ref)
-        self.image_batch = image_batch(where)
         self.model = model
-        self.transform = transform
-        self._device = where
-        self._dtype = dtype
+        self.images = TorchImages(ref, model, transform, where, dtype)
+        self.image_batch = self.images.batch
+        self.in_flight = self.images.in_flight
 
     def prepare_image(self, picture: Image) -> np.ndarray:
-        """An upright RGB picture through timm's inference transform: float32 `[3, h, w]`."""
-        return self.transform(picture).numpy()
+        """An upright RGB picture, resized as the library does it: uint8 `[3, h, w]`."""
+        return self.images.prepare_image(picture)
+
+    def prepare_bytes(self, content: bytes) -> np.ndarray:
+        """The picture in a file's bytes, decoded and resized on tensors: uint8 `[3, h, w]`."""
+        return self.images.prepare_bytes(content)
 
     def submit_pixels(self, pixels: np.ndarray) -> Pending:
-        """One batch of prepared pictures, computed at once: float32 `[n, d]`."""
-        return done(halving(lambda part: self._image(pixels[part]), np.arange(len(pixels))))
-
-    @torch.inference_mode()
-    def _image(self, pixels: np.ndarray) -> np.ndarray:
-        batch = torch.from_numpy(pixels).to(self._device, self._dtype)
-        return finish(self.model(batch), self.ref)
+        """Begin one batch of prepared pictures."""
+        return self.images.submit(pixels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from schemas.errors import VecmillError
+from schemas.errors import UsageError, VecmillError
 from schemas.refs import EmbedderRef
 
 CPU_TOKEN_BUDGET = 1_024
@@ -14,8 +14,7 @@ CPU_TOKEN_BUDGET = 1_024
 ACCELERATOR_TOKEN_BUDGET = 32_768
 """On a GPU: large enough to fill one, small enough for 16 GB with a base model. Not tuned yet."""
 
-CPU_IMAGE_BATCH = 32
-ACCELERATOR_IMAGE_BATCH = 128
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def device() -> torch.device:
@@ -38,16 +37,25 @@ def token_budget(where: torch.device) -> int:
     return CPU_TOKEN_BUDGET if where.type == "cpu" else ACCELERATOR_TOKEN_BUDGET
 
 
-def image_batch(where: torch.device) -> int:
-    """Pictures in a batch on that device."""
-    return CPU_IMAGE_BATCH if where.type == "cpu" else ACCELERATOR_IMAGE_BATCH
+def dtype(ref: EmbedderRef, where: torch.device) -> torch.dtype:
+    """The number format that the model computes in.
+
+    Raises `UsageError` for fp16 on a CPU.
+    """
+    if ref.precision == "fp16" and where.type == "cpu":
+        raise UsageError(
+            "embedder.precision fp16 needs a GPU, and none is found here: on a CPU torch computes "
+            "fp16 several times slower than bf16, which takes as little memory. Set "
+            "embedder.precision to bf16 or fp32"
+        )
+    return DTYPES[ref.precision]
 
 
-def finish(vectors: torch.Tensor, ref: EmbedderRef) -> np.ndarray:
+def finished(vectors: torch.Tensor, ref: EmbedderRef) -> torch.Tensor:
     """A batch's vectors as they are kept: float32, truncated, then brought to unit length.
 
-    `vectors` is `[n, full]` of any float type; returns float32 `[n, ref.dimensions]`. Raises
-    `VecmillError` when the model is not as wide as its folder said.
+    `vectors` is `[n, full]` of any float type; returns float32 `[n, ref.dimensions]` on the same
+    device. Raises `VecmillError` when the model is not as wide as its folder said.
     """
     width = vectors.shape[1] if vectors.ndim == 2 else 0
     if width < ref.dimensions or (ref.truncate is None and width != ref.dimensions):
@@ -59,4 +67,9 @@ def finish(vectors: torch.Tensor, ref: EmbedderRef) -> np.ndarray:
     vectors = vectors.float()[:, : ref.dimensions]
     if ref.normalize:
         vectors = torch.nn.functional.normalize(vectors, dim=1)
-    return vectors.cpu().numpy()
+    return vectors
+
+
+def finish(vectors: torch.Tensor, ref: EmbedderRef) -> np.ndarray:
+    """`finished` vectors as NumPy has them: float32 `[n, ref.dimensions]`."""
+    return finished(vectors, ref).cpu().numpy()

@@ -170,7 +170,8 @@ embedder:
   model: {model}
   # revision: null        # pin the hub's revision
   # prompt: null          # before every document; query_prompt before every query
-  # precision: auto       # auto | fp32 | bf16
+  # engine: auto          # auto (the fastest that agrees with fp32 torch) | torch | openvino | onnx
+  # precision: auto       # auto | fp32 | bf16 | fp16
   # normalize: true       # vectors of unit length
   # dimensions: null      # keep the first N (Matryoshka models)
 """
@@ -198,6 +199,6 @@ publish:
 # compute: {max_workers: null}   # threads that read and decode; null = one per core
 
 # Not built yet in this version, and refused when written: storage options from a Prefect block,
-# near and semantic duplicates, cluster, the gates canary, verify, drift and recall, other engines
-# than torch, other compute engines than local.
+# near and semantic duplicates, cluster, the gates canary, verify, drift and recall, other compute
+# engines than local.
 """

@@ -128,6 +128,17 @@ def webp_size(data: bytes) -> tuple[int, int] | None:
     return width & 0x3FFF, height & 0x3FFF
 
 
+def jpeg_segments_join(data: bytes) -> bool:
+    """Whether each segment of a JPEG's head begins where the last one ends, up to its pixels."""
+    at = 2
+    try:
+        while data[at] == 0xFF and data[at + 1] != 0xDA:
+            at += 2 + struct.unpack_from(">H", data, at + 2)[0]
+        return data[at] == 0xFF
+    except (IndexError, struct.error):
+        return False
+
+
 def ends_early(name: str, data: bytes) -> bool:
     """Whether a file of format `name` stops before the structure that its own headers announce.
 

@@ -388,6 +388,36 @@ def test_an_embedder_refuses_a_kind_that_it_cannot_embed(
     ]
 
 
+@pytest.mark.parametrize(
+    ("engine", "precision", "found"),
+    [
+        (
+            "openvino",
+            "fp16",
+            "embedder.precision 'fp16': expected one of auto, fp32, bf16, since embedder.engine is "
+            "openvino; leave it out (auto), or write engine: torch",
+        ),
+        (
+            "onnx",
+            "bf16",
+            "embedder.precision 'bf16': expected one of auto, fp32, since embedder.engine is onnx; "
+            "leave it out (auto), or write engine: torch or openvino",
+        ),
+        ("torch", "fp16", None),
+        ("openvino", "auto", None),
+        ("auto", "fp16", None),
+    ],
+)
+def test_an_engine_refuses_a_precision_that_it_does_not_compute(
+    tmp_path: Path, engine: str, precision: str, found: str | None
+) -> None:
+    data = changed(("embedder.engine", engine), ("embedder.precision", precision))
+    if found is None:
+        parse_spec(data, tmp_path, "space.yaml")
+    else:
+        assert mistakes_of(data, tmp_path) == [found]
+
+
 def test_a_timm_embedder_takes_no_prompt(tmp_path: Path) -> None:
     embedder = {"kind": "timm", "model": "m", "prompt": "a", "query_prompt": "b"}
     data = changed(("embedder", embedder), ("sources", [IMAGES]))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from tasks.store import pictures
+from tasks.store import pictures, quiet_pillow
 from tasks.store.pictures import open_picture, picture_facts, thumbnail
 
 
@@ -201,9 +201,9 @@ def test_pillow_and_its_libraries_say_nothing_and_no_setting_leaks(capfd, recwar
 
 def test_the_filter_leaves_also_a_list_that_somebody_else_saved() -> None:
     before = list(warnings.filters)
-    pictures._QUIET.__enter__()
+    quiet_pillow.QUIET.__enter__()
     outer = warnings.catch_warnings()  # what another thread may do while one decodes
     outer.__enter__()
-    pictures._QUIET.__exit__()
+    quiet_pillow.QUIET.__exit__()
     outer.__exit__()
     assert list(warnings.filters) == before

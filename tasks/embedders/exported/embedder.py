@@ -5,7 +5,7 @@ tokens ─ padded ─ engine, one batch a core → pooled vectors ─ truncated,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +18,9 @@ from schemas.refs import EmbedderRef
 from tasks.embedders.batching import BatchingEmbedder
 from tasks.embedders.cores import usable_cores
 from tasks.embedders.exported.folder import Export, TextFacts
-from tasks.embedders.exported.preprocessing import load_preparing
 from tasks.embedders.exported.sessions import SESSIONS, Inputs, Run
 from tasks.embedders.exported.tokenizing import Tokenizing, load_tokenizing
+from tasks.embedders.image_transform import ImageTransform
 from tasks.embedders.protocol import Pending
 from tasks.embedders.tokens import Tokens
 
@@ -79,15 +79,26 @@ class ExportedEmbedder(BatchingEmbedder):
     # Images
 
     def prepare_image(self, picture: Image) -> np.ndarray:
-        """An upright RGB picture, resized and normalised: float32 `[3, h, w]`."""
-        return self._prepare(picture)
+        """An upright RGB picture, resized as the library does it: uint8 `[3, h, w]`."""
+        return self._transform.of_picture(picture)
+
+    def prepare_bytes(self, content: bytes) -> np.ndarray:
+        """The picture in a file's bytes, decoded and resized on tensors: uint8 `[3, h, w]`.
+
+        The tensors are torch's, which is imported when the first file comes. Raises `PictureError`.
+        """
+        from tasks.store.pictures import open_pixels
+
+        return self._transform.of_pixels(open_pixels(content))
 
     def submit_pixels(self, pixels: np.ndarray) -> Pending:
-        """Begin one batch of prepared pictures, float32 `[n, 3, h, w]`."""
+        """Begin one batch of prepared pictures, uint8 `[n, 3, h, w]`."""
         model = self._image_model
         if model is None:
             raise self._refusal("images")
-        return self._pool.submit(lambda: finished(model({"pixels": pixels}), self.ref)).result
+        return self._pool.submit(
+            lambda: finished(model({"pixels": channels_last(pixels)}), self.ref)
+        ).result
 
     @cached_property
     def _tokenizing(self) -> Tokenizing:
@@ -96,18 +107,23 @@ class ExportedEmbedder(BatchingEmbedder):
         return load_tokenizing(self.ref, self._folder, self._export.text)
 
     @cached_property
-    def _prepare(self) -> Callable[[Image], np.ndarray]:
+    def _transform(self) -> ImageTransform:
         if self._export.image is None:
             raise self._refusal("images")
-        return load_preparing(self.ref, self._export.image)
+        return ImageTransform.from_json(self._export.image.transform)
+
+
+def channels_last(pixels: np.ndarray) -> np.ndarray:
+    """`[n, 3, h, w]` → `[n, h, w, 3]`: a view where channels lie side by side already."""
+    return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
 
 
 def text_inputs(tokens: Tokens, rows: np.ndarray, facts: TextFacts) -> Inputs:
     """The arrays that the exported text model takes for the texts at `rows`."""
     ids, real = tokens.padded(rows, facts.pad, facts.left)
-    inputs = {"ids": ids}
-    if facts.masked:
-        inputs["mask"] = real
+    if facts.clip is not None:
+        return {"ids": ids}
+    inputs = {"ids": ids, "mask": real}
     if facts.excluded is not None:
         # The place of each token among its text's own, whichever side is padded.
         place = np.cumsum(real, axis=1)

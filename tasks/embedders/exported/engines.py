@@ -20,7 +20,7 @@ from schemas.errors import MissingExtraError
 
 @dataclass(frozen=True)
 class Engine:
-    """One engine: `extra` is vecmill's extra that installs it, `exporters` what writes its files."""
+    """One engine: `extra` is vecmill's extra that installs it, `exporters` write its files."""
 
     name: str
     package: str
@@ -95,7 +95,7 @@ ENGINES: dict[str, Engine] = {
         package="onnxruntime",
         extra="onnx",
         precisions=("fp32",),
-        exporters=("onnx", "onnxscript"),
+        exporters=("onnx",),
         silence=_without_onnxruntime_telemetry,
     ),
 }

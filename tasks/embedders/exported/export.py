@@ -21,11 +21,11 @@ import numpy as np
 
 from schemas.errors import UsageError, VecmillError
 from schemas.refs import EmbedderRef
-from tasks.embedders.batching import BatchingEmbedder
 from tasks.embedders.exported.convert import CONVERT
 from tasks.embedders.exported.embedder import ExportedEmbedder
 from tasks.embedders.exported.engines import ENGINES, Engine
 from tasks.embedders.exported.folder import (
+    TOKENIZER,
     Export,
     ImageFacts,
     TextFacts,
@@ -33,28 +33,21 @@ from tasks.embedders.exported.folder import (
     read_export,
     written_whole,
 )
+from tasks.embedders.exported.samples import SAMPLES
+from tasks.embedders.protocol import Embedder
 
 if TYPE_CHECKING:
     from tasks.embedders.exported.traced import Tower
 
 EXPORT_TOLERANCE = 1e-5
-"""1 − cosine between the exported model in fp32 and torch: 1e-12 to 1e-7 measured for right ones."""
-
-TOKENIZER = "tokenizer.json"
-
-SAMPLES = (
-    "Rain.",
-    "The committee will meet again on Thursday to settle the budget for the coming year.",
-    "Où se trouve la bibliothèque, s'il vous plaît ? Elle ferme à 18 h 30.",
-    "山の上に古い城がある。 Ελληνικά και русский текст, مرحبا.",
-    "price: $4,999.00 (incl. 19 % VAT) &amp; shipping -- see  https://example.org/a?b=c#d",
-    "A long text is cut where the model's window ends, and both sides have to agree on it. " * 60,
-)
-"""Short, long, far too long, other scripts, spaces and entities: what tokenizers differ in."""
+"""1 − cosine of the exported model in fp32 to torch: 1e-12 to 1e-7 measured for right ones."""
 
 SAMPLE_PICTURES = 3
 
-LoadTorch = Callable[[EmbedderRef], BatchingEmbedder]
+Vectors = dict[str, np.ndarray]
+"""What was embedded → float32 `[n, d]`."""
+
+LoadTorch = Callable[[EmbedderRef], Embedder]
 """Builds the torch embedder of a reference."""
 
 
@@ -94,8 +87,9 @@ def _engine(ref: EmbedderRef) -> Engine:
     _ = engine.version
     if ref.precision not in engine.precisions:
         raise UsageError(
-            f"embedder.precision {ref.precision!r} with embedder.engine {ref.engine!r}: this engine "
-            f"computes {' and '.join(engine.precisions)}; choose one of them, or engine: torch"
+            f"embedder.precision {ref.precision!r} with embedder.engine {ref.engine!r}: this "
+            f"engine computes {' and '.join(engine.precisions)}; choose one of them, or "
+            f"engine: torch"
         )
     return engine
 
@@ -107,10 +101,11 @@ def export(ref: EmbedderRef, folder: Path, load_torch: LoadTorch) -> None:
     reference = replace(ref, engine="torch", precision="fp32")
     embedder = load_torch(reference)
     traced = import_module("tasks.embedders.exported.traced")
+    expected = _vectors(embedder, traced.noise)  # before tracing changes the model
     try:
         with _quiet(), written_whole(folder) as temporary:
             _write(temporary, embedder, ref, traced)
-            _compare(temporary, embedder, ref, traced)
+            _compare(temporary, ref, expected, traced.noise)
     except (VecmillError, MemoryError, OSError):
         raise
     except Exception as error:
@@ -135,17 +130,16 @@ def _quiet() -> Any:
         yield
 
 
-def _write(folder: Path, embedder: BatchingEmbedder, ref: EmbedderRef, traced: Any) -> None:
+def _write(folder: Path, embedder: Embedder, ref: EmbedderRef, traced: Any) -> None:
     text: TextFacts | None = None
     image: ImageFacts | None = None
     if "text" in ref.kinds:
         made = TEXT_TOWERS[ref.kind](traced, embedder, ref)
         text = replace(made.facts, file=_convert(made.tower, folder, "text", ref))
-        if made.tokenizer is not None:
-            (folder / TOKENIZER).write_text(made.tokenizer, encoding="utf-8")
+        (folder / TOKENIZER).write_text(made.tokenizer, encoding="utf-8")
     if "image" in ref.kinds:
-        tower = traced.image_tower(embedder, IMAGE_METHODS[ref.kind])
-        image = ImageFacts(_convert(tower, folder, "image", ref), PREPROCESSING[ref.kind](embedder))
+        tower, transform = traced.image_tower(embedder)
+        image = ImageFacts(_convert(tower, folder, "image", ref), transform.to_json())
     Export(ref.fingerprint, ref.engine, _versions(ref), text, image).write(folder)
 
 
@@ -153,25 +147,27 @@ def _convert(tower: Tower, folder: Path, name: str, ref: EmbedderRef) -> str:
     return CONVERT[ref.engine](tower, folder, name)
 
 
-def _compare(folder: Path, embedder: BatchingEmbedder, ref: EmbedderRef, traced: Any) -> None:
-    """Raise `UsageError` when the export in `folder` gives other vectors than `embedder`."""
+def _vectors(embedder: Embedder, noise: Callable[[Embedder, int], np.ndarray]) -> Vectors:
+    """What the embedder makes of the samples, each kind in a batch and alone."""
+    vectors: Vectors = {}
+    if "text" in embedder.ref.kinds:
+        vectors["texts"] = embedder.embed_texts(SAMPLES)
+        vectors["queries"] = embedder.embed_texts(SAMPLES, query=True)
+        vectors["a text alone"] = embedder.embed_texts(SAMPLES[:1])
+    if "image" in embedder.ref.kinds:
+        pixels = noise(embedder, SAMPLE_PICTURES)
+        vectors["pictures"] = embedder.embed_pixels(pixels)
+        vectors["a picture alone"] = embedder.embed_pixels(pixels[:1])
+    return vectors
+
+
+def _compare(folder: Path, ref: EmbedderRef, expected: Vectors, noise: Any) -> None:
+    """Raise `UsageError` when the export in `folder` gives other vectors than `expected`."""
     found = read_export(folder)
     assert found is not None
-    made = ExportedEmbedder(replace(ref, precision="fp32"), folder, found)
-    pairs: list[tuple[str, np.ndarray, np.ndarray]] = []
-    if found.text:
-        texts = list(SAMPLES)
-        for query in (False, True):
-            theirs = embedder.embed_texts(texts, query=query)
-            pairs.append(("texts", theirs, made.embed_texts(texts, query=query)))
-        pairs.append(("a text alone", theirs[:1], made.embed_texts(texts[:1], query=True)))
-    if found.image:
-        pixels = traced.noise(embedder, SAMPLE_PICTURES)
-        theirs = embedder.embed_pixels(pixels)
-        pairs.append(("pictures", theirs, made.embed_pixels(pixels)))
-        pairs.append(("a picture alone", theirs[:1], made.embed_pixels(pixels[:1])))
-    for what, expected, given in pairs:
-        if (off := _distance(expected, given)) > EXPORT_TOLERANCE:
+    given = _vectors(ExportedEmbedder(replace(ref, precision="fp32"), folder, found), noise)
+    for what, vectors in expected.items():
+        if (off := _distance(vectors, given[what])) > EXPORT_TOLERANCE:
             raise _refused(
                 ref,
                 f"{what} got vectors with 1 − cosine {off:.1e} to torch's in fp32, at most "
@@ -194,24 +190,9 @@ def _versions(ref: EmbedderRef) -> dict[str, str]:
     return {package: version(package) for package in packages}
 
 
-def _open_clip_config(embedder: Any) -> dict[str, object]:
-    return dict(embedder.model.visual.preprocess_cfg)
-
-
-def _timm_config(embedder: Any) -> dict[str, object]:
-    import timm
-
-    return dict(timm.data.resolve_model_data_config(embedder.model))
-
-
-TEXT_TOWERS: dict[str, Callable[[Any, BatchingEmbedder, EmbedderRef], Any]] = {
+TEXT_TOWERS: dict[str, Callable[[Any, Embedder, EmbedderRef], Any]] = {
     "sentence-transformers": lambda traced, *given: traced.sentence_tower(*given),
     "open-clip": lambda traced, *given: traced.clip_text_tower(*given),
-}
-IMAGE_METHODS = {"open-clip": "encode_image", "timm": "forward"}
-PREPROCESSING: dict[str, Callable[[Any], dict[str, object]]] = {
-    "open-clip": _open_clip_config,
-    "timm": _timm_config,
 }
 LIBRARIES = {
     "sentence-transformers": ("sentence-transformers", "transformers"),

@@ -19,39 +19,56 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 FORMAT = 1
 """Raised when the files or their meaning change: then every model is exported again."""
 
 MANIFEST = "export.json"
+TOKENIZER = "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class ClipTokens:
+    """How an open_clip tokenizer treats text around its vocabulary.
+
+    `cleaning` is open_clip's name for it. `width` is the model's context length, filled up with
+    `pad`. `dropped` is a token that becomes 0. `counted`: whether a text is cleaned to be counted.
+    """
+
+    cleaning: str
+    width: int
+    pad: int
+    dropped: int | None = None
+    counted: bool = True
 
 
 @dataclass(frozen=True)
 class TextFacts:
     """What turns texts into the inputs of the text model.
 
-    `file` holds the model. `tokenizer` is a file beside it, or None where only the library's own
-    tokenizer will do. `masked`: the model takes the mask of real tokens beside the ids.
+    `file` holds the model, `tokenizer` is a file beside it. `clip`: texts have one width, as
+    open_clip has them, and the model takes no mask of real tokens beside the ids.
     `excluded`: tokens at the start that pooling leaves out, for documents and for queries; None
     where it leaves none out, and then the model takes no mask for pooling.
     """
 
     file: str
-    tokenizer: str | None
+    tokenizer: str
     max_length: int
     pad: int = 0
     left: bool = False
-    masked: bool = True
     excluded: tuple[int, int] | None = None
+    clip: ClipTokens | None = None
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What the image model wants: `preprocessing` is the library's own config of its transform."""
+    """`file` holds the model, `transform` is what pictures go through before (`ImageTransform`)."""
 
     file: str
-    preprocessing: dict[str, object]
+    transform: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -82,11 +99,9 @@ def read_export(folder: Path) -> Export | None:
     try:
         content = json.loads((folder / MANIFEST).read_bytes())
         text, image = content.pop("text"), content.pop("image")
-        if text and text["excluded"] is not None:
-            text["excluded"] = tuple(text["excluded"])
         export = Export(
             **content,
-            text=TextFacts(**text) if text else None,
+            text=_text_facts(text) if text else None,
             image=ImageFacts(**image) if image else None,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -96,6 +111,15 @@ def read_export(folder: Path) -> Export | None:
         for name, size in export.files.items()
     )
     return export if whole else None
+
+
+def _text_facts(content: dict[str, Any]) -> TextFacts:
+    excluded, clip = content.pop("excluded"), content.pop("clip")
+    return TextFacts(
+        **content,
+        excluded=tuple(excluded) if excluded else None,
+        clip=ClipTokens(**clip) if clip else None,
+    )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from schemas.refs import EmbedderRef
+from tasks.embedders.exported.clip_tokenizer import ClipTokenizer
 from tasks.embedders.exported.folder import TextFacts
 from tasks.embedders.fast_tokenizer import FastTokenizer
 from tasks.embedders.tokens import Tokens
@@ -28,9 +29,11 @@ class Tokenizing(Protocol):
 
 def load_tokenizing(ref: EmbedderRef, folder: Path, facts: TextFacts) -> Tokenizing:
     """The tokenizer of the export in `folder`."""
-    assert facts.tokenizer is not None
+    content = (folder / facts.tokenizer).read_text(encoding="utf-8")
+    if facts.clip is not None:
+        return ClipTokenizer(content, facts.clip, prompt=ref.prompt, query_prompt=ref.query_prompt)
     return FastTokenizer(
-        (folder / facts.tokenizer).read_text(encoding="utf-8"),
+        content,
         prompt=ref.prompt,
         query_prompt=ref.query_prompt,
         max_length=facts.max_length,

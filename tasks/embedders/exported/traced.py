@@ -1,11 +1,12 @@
 """The towers of a loaded torch embedder as modules that can be traced: arrays in, vectors out.
 
     text    ids, mask[, pooled] → transformer → pooling → head → float32 [n, full]
-    image   pixels              → image tower                  → float32 [n, full]
+    image   pixels → normalised → image tower                  → float32 [n, full]
 
 What decides a vector besides the arrays (the library's extra features for a prompt) is worked out
 here once, or the model is refused. Whether the trace is right for other sizes than its example's is
-not seen here: the exported model is compared with the loaded one afterwards.
+not seen here: the exported model is compared with the loaded one afterwards. Tracing is done on the
+CPU, and takes the embedder's model apart for that: it is not used again.
 """
 
 from __future__ import annotations
@@ -18,8 +19,13 @@ import torch
 from PIL import Image
 
 from schemas.refs import EmbedderRef
-from tasks.embedders.batching import BatchingEmbedder
-from tasks.embedders.exported.folder import TextFacts
+from tasks.embedders.batching import stack_pixels
+from tasks.embedders.exported.clip_vocabulary import converted
+from tasks.embedders.exported.embedder import channels_last
+from tasks.embedders.exported.folder import TOKENIZER, TextFacts
+from tasks.embedders.exported.samples import SAMPLES
+from tasks.embedders.image_transform import ImageTransform
+from tasks.embedders.protocol import Embedder
 
 NON_TENSORS = frozenset({"prompt_length", "modality"})
 """What the library's preprocessing gives besides tensors and is known here."""
@@ -49,11 +55,11 @@ class Tower:
 
 @dataclass(frozen=True)
 class TextTower:
-    """A text tower, what the runtime has to know of it, and its tokenizer's JSON if it has one."""
+    """A text tower, what the runtime has to know of it, and its tokenizer's JSON."""
 
     tower: Tower
     facts: TextFacts
-    tokenizer: str | None
+    tokenizer: str
 
 
 class _SentenceModules(torch.nn.Module):
@@ -79,25 +85,43 @@ class _SentenceModules(torch.nn.Module):
         return features["sentence_embedding"].float()
 
 
-class _Method(torch.nn.Module):
-    """One method of a model as a module's forward."""
+class _Words(torch.nn.Module):
+    """The text tower of an open_clip model."""
 
-    def __init__(self, model: torch.nn.Module, method: str) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        self.method = method
 
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        return getattr(self.model, self.method)(values).float()
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.model.encode_text(ids).float()
 
 
-def sentence_tower(embedder: BatchingEmbedder, ref: EmbedderRef) -> TextTower:
+class _Pictures(torch.nn.Module):
+    """The image tower of an open_clip or timm model behind its normalisation.
+
+    Takes 8-bit pixels with the channels last, `[n, h, w, 3]`, as decoders write them.
+    """
+
+    def __init__(self, model: Any, transform: ImageTransform) -> None:
+        super().__init__()
+        self.model = model
+        scale, shift = transform.scale_and_shift()
+        self.register_buffer("scale", torch.from_numpy(scale))
+        self.register_buffer("shift", torch.from_numpy(shift))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        values = pixels.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        encode = getattr(self.model, "encode_image", self.model)
+        return encode(values).float()
+
+
+def sentence_tower(embedder: Embedder, ref: EmbedderRef) -> TextTower:
     """The text tower of a sentence-transformers model.
 
     Raises `NotExportableError` for one without a transformer, or that wants more than its tokens.
     """
-    model = getattr(embedder, "model", None)
-    parts = list(model) if isinstance(model, torch.nn.Sequential) else []
+    model: Any = getattr(embedder, "model", None)
+    parts: list[Any] = list(model) if isinstance(model, torch.nn.Sequential) else []
     if not parts or type(parts[0]).__name__ != "Transformer":
         raise NotExportableError("it has no transformer: a table of word vectors gains nothing")
     extras = [_extras(model, prompt) for prompt in (ref.prompt, ref.query_prompt)]
@@ -114,7 +138,7 @@ def sentence_tower(embedder: BatchingEmbedder, ref: EmbedderRef) -> TextTower:
     module = _SentenceModules(parts, "token_type_ids" in extras[0], excludes)
     facts = TextFacts(
         file="",
-        tokenizer="tokenizer.json",
+        tokenizer=TOKENIZER,
         max_length=int(ref.config["max_length"]),
         pad=tokenizer.pad_token_id or 0,
         left=tokenizer.padding_side == "left",
@@ -151,34 +175,42 @@ def _token_tower(module: torch.nn.Module, names: tuple[str, ...], facts: TextFac
     ids[0, short] = facts.pad
     axes = {0: "rows", 1: "width"}
     example = (ids, *[mask.clone() for _ in names[1:]])
-    return Tower(module.eval(), names, example, tuple(axes for _ in names))
+    return Tower(module.eval().cpu(), names, example, tuple(axes for _ in names))
 
 
-def clip_text_tower(embedder: BatchingEmbedder, ref: EmbedderRef) -> TextTower:
+def clip_text_tower(embedder: Embedder, ref: EmbedderRef) -> TextTower:
     """The text tower of an open_clip model: ids of one fixed width, no mask."""
     width = int(ref.config["max_length"])
-    facts = TextFacts(file="", tokenizer=None, max_length=width, masked=False)
-    ids = torch.zeros(EXAMPLE_ROWS, width, dtype=torch.int64)
-    ids[:, 0] = 1
-    tower = Tower(_Method(_model(embedder), "encode_text").eval(), ("ids",), (ids,), ({0: "rows"},))
-    return TextTower(tower, facts, None)
+    made = converted(ref.folder, width, list(SAMPLES))
+    if made is None:
+        raise NotExportableError("its tokenizer works with the open_clip library alone")
+    tokenizer, clip = made
+    facts = TextFacts(file="", tokenizer=TOKENIZER, max_length=width, clip=clip)
+    ids = torch.from_numpy(embedder.tokenize(SAMPLES[:EXAMPLE_ROWS]).ids.astype(np.int64))
+    example = (ids.reshape(EXAMPLE_ROWS, width),)
+    module = _Words(_model(embedder)).eval().cpu()
+    return TextTower(Tower(module, ("ids",), example, ({0: "rows"},)), facts, tokenizer)
 
 
-def image_tower(embedder: BatchingEmbedder, method: str) -> Tower:
-    """The image tower of an open_clip or timm model: `method` gives pixels their vectors."""
-    pixels = torch.from_numpy(noise(embedder, EXAMPLE_ROWS))
-    return Tower(_Method(_model(embedder), method).eval(), ("pixels",), (pixels,), ({0: "rows"},))
+def image_tower(embedder: Embedder) -> tuple[Tower, ImageTransform]:
+    """The image tower of an open_clip or timm model, and what pictures go through before it."""
+    transform = getattr(getattr(embedder, "images", None), "transform", None)
+    if transform is None:
+        raise NotExportableError("its pictures are prepared by its own library alone")
+    pixels = torch.from_numpy(channels_last(noise(embedder, EXAMPLE_ROWS)))
+    module = _Pictures(_model(embedder), transform).eval().cpu()
+    return Tower(module, ("pixels",), (pixels,), ({0: "rows"},)), transform
 
 
-def noise(embedder: BatchingEmbedder, count: int) -> np.ndarray:
-    """Prepared pictures of random pixels: float32 `[count, 3, h, w]`."""
+def noise(embedder: Embedder, count: int) -> np.ndarray:
+    """Prepared pictures of random pixels: uint8 `[count, 3, h, w]`."""
     random = np.random.default_rng(0)
     shape = (96, 128, 3)
     pictures = [Image.fromarray(random.integers(0, 256, shape, np.uint8)) for _ in range(count)]
-    return np.stack([embedder.prepare_image(picture) for picture in pictures])
+    return stack_pixels([embedder.prepare_image(picture) for picture in pictures])
 
 
-def _model(embedder: BatchingEmbedder) -> torch.nn.Module:
+def _model(embedder: Embedder) -> torch.nn.Module:
     model = getattr(embedder, "model", None)
     if not isinstance(model, torch.nn.Module):
         raise NotExportableError("its torch form has no module to trace")

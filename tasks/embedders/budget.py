@@ -81,6 +81,11 @@ class TokenBudget:
         finally:
             self._lock.release()
 
+    def fix(self, tokens: int) -> None:
+        """Use that budget from now on, measuring nothing and keeping nothing."""
+        self._wanting = False
+        self._tokens = tokens
+
     def lower(self, failed: int) -> None:
         """A batch of `failed` padded tokens ran out of memory: half of it is the most from now."""
         smaller = max(1, min(self._tokens, failed // 2))
@@ -144,6 +149,5 @@ def _write(path: Path, tokens: int) -> None:
         temporary.write_text(json.dumps({"tokens": tokens}))
         temporary.replace(path)
     except OSError as error:
-        warnings.warn(
-            f"the token budget {tokens} could not be kept in {path}: {error}", stacklevel=2
-        )
+        told = f"the token budget {tokens} could not be kept in {path}: {error}"
+        warnings.warn(told, stacklevel=2)

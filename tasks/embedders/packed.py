@@ -16,6 +16,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +54,7 @@ def can_pack(model: nn.Module, dtype: torch.dtype, where: torch.device) -> bool:
 
 def first_position(model: nn.Module) -> int:
     """The position of a text's first token."""
-    config = model.config
+    config: Any = model.config
     return config.pad_token_id + 1 if config.model_type in POSITIONS_AFTER_PADDING else 0
 
 
@@ -70,7 +72,7 @@ def layout(tokens: Tokens, rows: np.ndarray, first: int) -> tuple[np.ndarray, in
     return flat, int(lengths.max(initial=1))
 
 
-def features(flat: torch.Tensor, texts: int, longest: int) -> dict[str, torch.Tensor | int]:
+def features(flat: torch.Tensor, texts: int, longest: int) -> dict[str, Any]:
     """What the library's modules take for a batch from `layout`, on the device of `flat`."""
     total = (len(flat) - texts - 1) // 3
     ids, positions, numbers, ends = flat.split([total, total, total, texts + 1])
@@ -149,7 +151,7 @@ def _grouped_attention(
 def _same_length(ends: list[int]) -> Iterator[tuple[int, int, int]]:
     """(first token, texts, length) of each run of neighbours that are equally long."""
     first, texts, length = 0, 0, ends[1] - ends[0] if len(ends) > 1 else 0
-    for start, end in zip(ends[:-1], ends[1:], strict=True):
+    for start, end in pairwise(ends):
         if end - start != length:
             yield first, texts, length
             first, texts, length = start, 0, end - start

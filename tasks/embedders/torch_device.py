@@ -80,9 +80,8 @@ def in_parts(
     failed(rows)
     torch.cuda.empty_cache()
     middle = len(rows) // 2
-    return torch.cat(
-        [in_parts(forward, rows[:middle], failed), in_parts(forward, rows[middle:], failed)]
-    )
+    halves = (rows[:middle], rows[middle:])
+    return torch.cat([in_parts(forward, half, failed) for half in halves])
 
 
 def dtype(ref: EmbedderRef, where: torch.device) -> torch.dtype:

@@ -157,11 +157,15 @@ class TransformerText(BatchingEmbedder):
         self.packed = attention == packed.ATTENTION
 
     @property
-    def token_budget(self) -> int:
+    def token_budget(self) -> int:  # type: ignore[bad-override]  # it may change
         """Padded tokens in a batch; measured once enough was embedded to be worth it."""
         if self._budget.due:
             self._budget.measure(self._trial)
         return self._budget.tokens
+
+    @token_budget.setter
+    def token_budget(self, tokens: int) -> None:
+        self._budget.fix(tokens)
 
     def tokenize(self, texts: Sequence[str], *, query: bool = False) -> Tokens:
         """The texts behind their prompt, with special tokens, cut at the maximum length."""
@@ -207,9 +211,9 @@ class TransformerText(BatchingEmbedder):
         return features
 
     def _trial(self, budget: int) -> int:
-        """Embed as many batches of that budget as fit beside each other; gives their tokens.
+        """Embed as many batches of that budget as run beside each other; gives their tokens.
 
-        None where they do not fit into memory.
+        0 where they do not fit into memory.
         """
         length = min(TRIAL_LENGTH, int(self.ref.config["max_length"]))
         texts = max(1, budget // length)

@@ -31,7 +31,17 @@ ATTENTION = "vecmill_packed"
 """The name of the attention function with transformers. It has no mask function, and needs none."""
 
 POSITIONS_FROM_ZERO = frozenset(
-    {"bert", "distilbert", "electra", "modernbert", "albert", "nomic_bert", "eurobert", "qwen3"}
+    {
+        "bert",
+        "distilbert",
+        "electra",
+        "modernbert",
+        "albert",
+        "nomic_bert",
+        "eurobert",
+        "gte",
+        "qwen3",
+    }
 )
 POSITIONS_AFTER_PADDING = frozenset({"roberta", "xlm-roberta", "camembert"})
 """Model types whose positions are given, and begin at 0 or behind the padding token's id."""

@@ -19,6 +19,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from flows.embedding import embed_rows, plan_rows
+from flows.engines import check_engine, settle_engine
 from flows.gather import gather
 from flows.guards import embedding_verdicts, needs_yes, shrink_verdicts
 from flows.job import Job, open_job
@@ -87,6 +88,7 @@ def _attempt(job: Job, embedded: int) -> Outcome | int:
     if made.refusing:
         return _refused_by_gates(job, standing, _hashed(job, standing, made))
 
+    standing = settle_engine(job, standing, state)
     schema = wanted_schema(job, standing, state.columns)
     with hold_base(job, standing, schema) as held:
         if held.ahead and standing.hold is None:
@@ -102,6 +104,9 @@ def _attempt(job: Job, embedded: int) -> Outcome | int:
         if job.overrides.dry_run:
             return _planned(job, standing, made)
         job.runner.say(_plan_in_words(job, made.plan))
+        assert made.plan is not None
+        verdicts = check_engine(job, standing, made.plan)
+        made = replace(made, verdicts=(*made.verdicts, *verdicts))
         made = _judged_items(job, standing, embed_rows(job, standing, made, held))
         if made.refusing:
             return _refused_by_gates(job, standing, made)
@@ -228,7 +233,8 @@ def _planned(job: Job, standing: Standing, made: Made) -> Outcome:
         return _refused_by_gates(job, standing, made)
     if standing.hold is not None and made.changes:
         return _held(job, standing, made)
-    message = f"{_plan_in_words(job, made.plan)}. Nothing was written"
+    still = "" if standing.embedder.decided else "; the engine is still to be chosen, by measuring"
+    message = f"{_plan_in_words(job, made.plan)}{still}. Nothing was written"
     return Outcome(finished(job, draft(job, standing, made)), PUBLISHED, message)
 
 

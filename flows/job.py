@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from flows.runner import Runner, timed
@@ -70,6 +70,7 @@ def open_job(
     `BusyError` while somebody erases records of a space that shares the `workdir`.
     `begun` is `time.perf_counter()` when the command began; null: now.
     """
+    from tasks.embedders.engine_records import exports_folder
     from tasks.embedders.resolve import resolve
 
     now = time.perf_counter()
@@ -77,6 +78,7 @@ def open_job(
     started_at = datetime.now(UTC) - timedelta(seconds=now - clock)
     runner.seconds["start_up"] = now - clock
     embedder = runner.run("start_up", resolve, spec.embedder, spec.kinds)
+    embedder = replace(embedder, exports=exports_folder(spec.workdir))
     name = build_id or new_build_id()
     table = TableRef.of(spec)
     with ExitStack() as held:

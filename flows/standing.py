@@ -12,8 +12,10 @@ from flows.job import Job
 from flows.recording import record_missing
 from flows.runner import timed
 from schemas.arrow import TABLE_NAMES, table_schema
+from schemas.engines import AUTO
 from schemas.errors import UsageError
 from schemas.refs import EmbedderRef
+from tasks.embedders.engine_records import decide
 from tasks.plan.base import BaseRef
 from tasks.table.companions import Hold, current_hold
 from tasks.table.dataset import (
@@ -29,7 +31,10 @@ from tasks.table.transaction import Base, release_base, take_base
 
 @dataclass(frozen=True)
 class Standing:
-    """The published state. `embedder` is the job's, in the engine and precision of the space."""
+    """The published state. `embedder` is the job's, in the engine and precision of the space.
+
+    It may not be `decided` yet: see `flows.engines`.
+    """
 
     release: Release | None
     hold: Hold | None
@@ -59,7 +64,7 @@ def find_standing(job: Job) -> Standing:
         release = job.runner.run("publish", reconcile, job.table, tag, hold is not None)
         record_missing(job, release)
     if release is None:
-        return Standing(None, hold, job.embedder, None)
+        return Standing(None, hold, decide(job.embedder, job.spec.kinds), None)
     _refuse_other_space(job, release)
     dataset = open_version(job.table, release.version)
     columns = [field for field in dataset.schema if field.name not in TABLE_NAMES]
@@ -78,13 +83,14 @@ def _refuse_other_space(job: Job, release: Release) -> None:
 
 
 def _as_recorded(job: Job, release: Release) -> EmbedderRef:
-    """Engine and precision are chosen once per space; `auto` means what was chosen."""
+    """Engine and precision are chosen once per space: those of the release, unless the spec asks.
+
+    Where it asks for another of the two, `auto` for the other one is chosen anew.
+    """
     published, spec = release.manifest.embedder, job.spec.embedder
-    return replace(
-        job.embedder,
-        engine=published.engine if spec.engine == "auto" else job.embedder.engine,
-        precision=published.precision if spec.precision == "auto" else job.embedder.precision,
-    )
+    if spec.engine in (AUTO, published.engine) and spec.precision in (AUTO, published.precision):
+        return replace(job.embedder, engine=published.engine, precision=published.precision)
+    return decide(job.embedder, job.spec.kinds)
 
 
 def wanted_schema(job: Job, standing: Standing, columns: tuple[pa.Field, ...]) -> pa.Schema:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from schemas.column_names import LANCE_NAMES, RESERVED_NAMES
+from schemas.engines import AUTO, PRECISIONS_OF
 from schemas.formats import ARCHIVES, DOCUMENTS, PARQUET, PICTURES, TABLES, format_of, scheme_of
 from schemas.mistakes import HIDDEN, KeyPath, Mistake, Shown, looks_secret, mistake
 from schemas.places import absolute
@@ -239,6 +240,23 @@ def embedded_kinds(spec: SpaceSpec) -> Found:
                 )
 
 
+def engines(spec: SpaceSpec) -> Found:
+    """The engine computes in that precision."""
+    if spec.embedder is None:
+        return
+    engine, precision = spec.embedder.engine, spec.embedder.precision
+    known = PRECISIONS_OF.get(engine or "")
+    if known is None or precision is None or precision in (AUTO, *known):
+        return
+    others = [name for name, each in PRECISIONS_OF.items() if precision in each]
+    yield _found(
+        ("embedder", "precision"),
+        precision,
+        f"one of {', '.join((AUTO, *known))}, since embedder.engine is {engine}",
+        f"leave it out (auto), or write engine: {' or '.join(others)}",
+    )
+
+
 def kept_copies(spec: SpaceSpec) -> Found:
     """`dedupe.keep` names each rule once, and no rule with its opposite."""
     opposite = {"earliest": "latest", "longest": "shortest"}
@@ -309,6 +327,7 @@ CHECKS: tuple[Callable[[SpaceSpec], Found], ...] = (
     append_times,
     chunks,
     embedded_kinds,
+    engines,
     kept_copies,
     tag,
     table_place,

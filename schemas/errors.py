@@ -33,10 +33,13 @@ class SourceError(VecmillError):
 
 
 class MissingExtraError(UsageError):
-    """An optional package is not installed; the message prints the install line."""
+    """An optional package is not installed; the message prints the install line.
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
+    `instead` is what else could be done, after an "or".
+    """
+
+    def __init__(self, package: str, extra: str, purpose: str, instead: str = "") -> None:
         super().__init__(
             f"{purpose} needs the package '{package}', which is not installed: "
-            f"pip install 'vecmill[{extra}]'"
+            f"pip install 'vecmill[{extra}]'{instead and f', or {instead}'}"
         )

@@ -6,8 +6,9 @@ machines.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from schemas.engines import AUTO, REFERENCE
 from schemas.spec import SourceSpec
 
 
@@ -113,7 +114,9 @@ class ShardResult:
 class EmbedderRef:
     """A resolved embedder: everything that another process needs to build the same one.
 
-    `fingerprint` names the embedding space; `vector_key` the files its vectors lie in.
+    `fingerprint` names the embedding space; `vector_key` the files its vectors lie in. `engine` and
+    `precision` may still be `auto`: then it can be planned with, but nothing be kept under its
+    `vector_key`.
     """
 
     kind: str
@@ -137,8 +140,31 @@ class EmbedderRef:
     exports: str = ""  # folder in the `workdir` for the model as other engines want it; "": none
 
     @property
+    def decided(self) -> bool:
+        """Whether engine and precision are chosen."""
+        return AUTO not in (self.engine, self.precision)
+
+    @property
+    def plain(self) -> EmbedderRef:
+        """Itself, with torch and fp32 where engine or precision is not chosen."""
+        engine, precision = REFERENCE
+        return replace(
+            self,
+            engine=engine if self.engine == AUTO else self.engine,
+            precision=precision if self.precision == AUTO else self.precision,
+        )
+
+    @property
+    def static(self) -> bool:
+        """Whether its vectors are looked up for each token: there is nothing to compute."""
+        return bool(self.config.get("static"))
+
+    @property
     def vector_key(self) -> str:
-        """Names the folder of vectors that may be reused for this embedder."""
+        """Names the folder of vectors that may be reused for this embedder.
+
+        Where it is not `decided` there is no such folder, as nothing can be embedded with it.
+        """
         return f"{self.fingerprint}-{self.engine}-{self.precision}"
 
 

@@ -59,20 +59,6 @@ UNBUILT = (
         "write for example storage_options: {aws_region: AWS_REGION}",
     ),
     Unbuilt(
-        "embedder.precision",
-        _words("fp16"),
-        "precision fp16",
-        "one of auto, fp32, bf16",
-        "leave it out (auto)",
-    ),
-    Unbuilt(
-        "embedder.engine",
-        _words("openvino", "onnx"),
-        "any engine but torch",
-        "one of auto, torch",
-        "leave it out (auto)",
-    ),
-    Unbuilt(
         "dedupe.near",
         _given,
         "the search for near-duplicate records",

@@ -19,8 +19,8 @@ class Description:
     """One embedder as its folder and the spec describe it.
 
     `parts` is what the fingerprint digests, JSON-like: weights, tokenizer, modules and their
-    configs, preprocessing. The other fields enter it too, but for `window` and `tokenizer`, which
-    follow from them.
+    configs, preprocessing. The other fields enter it too, but for `window`, `tokenizer` and
+    `static`, which follow from them.
     """
 
     parts: dict[str, object]
@@ -33,4 +33,5 @@ class Description:
     prompt: str = ""
     query_prompt: str = ""
     truncate: int | None = None
+    static: bool = False  # a vector for each token, looked up and averaged
     config: dict[str, object] = field(default_factory=dict)  # what the loader needs besides

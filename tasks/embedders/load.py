@@ -7,6 +7,7 @@ refused instead of filling one table from two spaces.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
@@ -34,13 +35,22 @@ _lock = Lock()
 def load(ref: EmbedderRef) -> Embedder:
     """The embedder of `ref`; the same instance for every call in this process.
 
+    What is still `auto` in it is torch and fp32 here; `engine_choice` is where it is chosen.
     Raises `VecmillError` when the files no longer make the embedder that `ref` names.
     """
+    ref = ref.plain
     with _lock:
         key = (ref.kind, ref.vector_key)
         if key not in _loaded:
             _loaded[key] = _built(_verified(ref))
         return _loaded[key]
+
+
+def unload(ref: EmbedderRef) -> None:
+    """Let the embedder of `ref` go, if it is loaded: whoever still has it may go on using it."""
+    with _lock:
+        _loaded.pop((ref.kind, ref.vector_key), None)
+    gc.collect()  # a model is full of cycles; it should not wait beside the next one
 
 
 def _built(ref: EmbedderRef) -> Embedder:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from schemas.engines import AUTO
 from schemas.errors import UsageError
 from schemas.refs import EmbedderRef
 from schemas.spec import EmbedderSpec
@@ -30,18 +31,15 @@ INSTEAD = {
 }
 """What to use where an embedder cannot take a source, by what it can take."""
 
-ENGINES = {"auto": "torch", "torch": "torch"}
-PRECISIONS = {"auto": "fp32", "fp32": "fp32", "bf16": "bf16"}
-
 
 def resolve(spec: EmbedderSpec, kinds: Collection[str]) -> EmbedderRef:
     """Everything that another process needs to build the embedder of `spec`, and its fingerprint.
 
-    `kinds` are those of the space's sources: text, image or both. Raises `UsageError` when the
-    model cannot be found, is not safe to load, or cannot embed a source of that kind.
+    `kinds` are those of the space's sources: text, image or both. Engine and precision are the
+    spec's; where they are `auto` they stay so, as choosing loads the model (`engine_choice`), but
+    for a static model, which has nothing to choose. Raises `UsageError` when the model cannot be
+    found, is not safe to load, or cannot embed a source of that kind.
     """
-    engine = _choice("engine", ENGINES, spec.engine)
-    precision = _choice("precision", PRECISIONS, spec.precision)
     folder = locate(_model_name(spec), spec.revision)
     description = _described(folder, spec)
     for kind in sorted(set(kinds) - description.kinds):
@@ -50,6 +48,7 @@ def resolve(spec: EmbedderSpec, kinds: Collection[str]) -> EmbedderRef:
             f"{' and '.join(sorted(description.kinds))} alone, but the space has {kind} sources. "
             f"Use {INSTEAD[description.kinds]}, or a space of its own for them"
         )
+    engine, precision = _computed(spec, description)
     return EmbedderRef(
         kind=spec.kind,
         model=spec.model,
@@ -68,7 +67,11 @@ def resolve(spec: EmbedderSpec, kinds: Collection[str]) -> EmbedderRef:
         truncate=description.truncate,
         revision=folder.revision,
         hub_id=folder.hub_id if _plain(spec, description) else None,
-        config={"spec": spec.model_dump(), "max_length": description.max_length},
+        config={
+            "spec": spec.model_dump(),
+            "max_length": description.max_length,
+            "static": description.static,
+        },
     )
 
 
@@ -103,9 +106,13 @@ def _plain(spec: EmbedderSpec, description: Description) -> bool:
     )
 
 
-def _choice(field: str, known: dict[str, str], value: str) -> str:
-    if value not in known:
+def _computed(spec: EmbedderSpec, description: Description) -> tuple[str, str]:
+    """Engine and precision as far as they are known without loading the model."""
+    if not description.static:
+        return spec.engine, spec.precision
+    if spec.engine not in (AUTO, "torch"):
         raise UsageError(
-            f"embedder.{field} {value!r} is not built yet; expected {' or '.join(known)}"
+            f"embedder.engine {spec.engine!r}: {spec.model!r} is a static model, whose vectors are "
+            f"looked up, not computed; expected auto or torch: leave it out"
         )
-    return known[value]
+    return "torch", "fp32" if spec.precision == AUTO else spec.precision

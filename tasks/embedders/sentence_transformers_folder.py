@@ -74,6 +74,7 @@ def describe(folder: ModelFolder, spec: EmbedderSpec) -> Description:
         prompt=prompt,
         query_prompt=query_prompt,
         truncate=truncate,
+        static=static,
     )
 
 

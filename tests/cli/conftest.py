@@ -92,7 +92,8 @@ def built(tmp_path_factory, minilm) -> Path:
     spec = folder / "space.yaml"
     done = vecmill("init", folder / "notes.jsonl", "--out", spec, "--model", minilm)
     assert done.code == 0, done.err
-    spec.write_text(spec.read_text().replace("max_reject_share: 0.05", "max_reject_share: 0.5"))
+    text = spec.read_text().replace("max_reject_share: 0.05", "max_reject_share: 0.5")
+    spec.write_text(text.replace("embedder:\n", "embedder:\n  engine: torch\n  precision: fp32\n"))
     done = vecmill("build", spec)
     assert done.code == 0, done.err
     return spec

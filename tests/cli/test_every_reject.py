@@ -118,7 +118,12 @@ def write_spec(folder: Path) -> Path:
             {**table, "name": "dated", "path": "dated.csv", "on_repeat": "latest"},
             {"name": "tar", "kind": "image", "path": "photos.tar"},
         ],
-        "embedder": {"kind": "open-clip", "model": str(SCENE_CLIP)},
+        "embedder": {
+            "kind": "open-clip",
+            "model": str(SCENE_CLIP),
+            "engine": "torch",
+            "precision": "fp32",
+        },
         "expectations": {"max_reject_share": 1.0, "suite": "suite.json"},
     }
     (folder / "space.yaml").write_text(yaml.safe_dump(spec))

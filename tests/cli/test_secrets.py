@@ -58,7 +58,12 @@ def written_spec(folder: Path, model: str, path: str) -> Path:
         "workdir": "./work",
         "storage_options": {"aws_secret_access_key": "THE_SECRET"},
         "sources": [{"name": "docs", "kind": "text", "path": path}],
-        "embedder": {"kind": "sentence-transformers", "model": model},
+        "embedder": {
+            "kind": "sentence-transformers",
+            "model": model,
+            "engine": "torch",
+            "precision": "fp32",
+        },
         "expectations": {"max_reject_share": 1.0},
     }
     (folder / "space.yaml").write_text(yaml.safe_dump(spec))

@@ -36,7 +36,12 @@ def space(tmp_path, minilm):
             "sources": [
                 {"name": name, "path": f"{name}.jsonl", **table} for name in ("notes", "letters")
             ],
-            "embedder": {"kind": "sentence-transformers", "model": minilm},
+            "embedder": {
+                "kind": "sentence-transformers",
+                "model": minilm,
+                "engine": "torch",
+                "precision": "fp32",
+            },
             "expectations": {"suite": "suite.json", "max_reject_share": share},
         }
         (tmp_path / "space.yaml").write_text(yaml.safe_dump(spec))

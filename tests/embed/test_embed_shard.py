@@ -278,7 +278,7 @@ def test_real_text_through_a_real_model(minilm: str, store: Store, shard_of: Sha
     from tasks.embedders.load import load
     from tasks.embedders.resolve import resolve
 
-    ref = resolve(EmbedderSpec(kind="sentence-transformers", model=minilm), {"text"})
+    ref = resolve(EmbedderSpec(kind="sentence-transformers", model=minilm), {"text"}).plain
     texts = ["The cat sat on the mat.", "Interest rates rose again.", "A cat on a rug"]
     result = embed_shard(shard_of(texts), ref, store)
 

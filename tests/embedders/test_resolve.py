@@ -29,10 +29,21 @@ def test_a_reference_says_all_that_another_process_needs(minilm: str) -> None:
     ref = resolve(EmbedderSpec(kind="sentence-transformers", model=minilm), {"text"})
 
     assert (ref.dimensions, ref.window, ref.config["max_length"]) == (384, 254, 256)
-    assert (ref.engine, ref.precision, ref.normalize) == ("torch", "fp32", True)
+    assert (ref.engine, ref.precision, ref.normalize) == ("auto", "auto", True)
+    assert not ref.decided
     assert ref.kinds == {"text"}
     assert ref.tokenizer == str(Path(minilm).resolve() / "tokenizer.json")
-    assert ref.vector_key == f"{ref.fingerprint}-torch-fp32"
+    assert ref.plain.decided
+    assert ref.plain.vector_key == f"{ref.fingerprint}-torch-fp32"
+
+
+def test_a_static_model_has_nothing_to_choose(shared: Path) -> None:
+    static = shared / "models/potion-4m-fp16"
+
+    assert (resolved(static).engine, resolved(static).precision) == ("torch", "fp32")
+    assert resolved(static, precision="bf16").precision == "bf16"
+    with pytest.raises(UsageError, match=r"engine 'onnx'.*static model.*expected auto or torch"):
+        resolved(static, engine="onnx")
 
 
 def test_resolving_imports_neither_torch_nor_the_models_libraries(minilm: str) -> None:

@@ -28,7 +28,7 @@ class Pictures:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.precision = "auto"
+        self.precision = "fp32"
         self.max_reject_share = 0.0
         self.publish = {"vector_type": "float32"}
         for name in ("files", "tars", "tables"):
@@ -68,6 +68,7 @@ class Pictures:
             "embedder": {
                 "kind": "open-clip",
                 "model": str(SCENE_CLIP),
+                "engine": "torch",
                 "precision": self.precision,
             },
             "expectations": {"max_reject_share": self.max_reject_share},

@@ -426,7 +426,7 @@ def test_a_picture_whose_decoder_learns(notes, monkeypatch):
     model = str(Path(flows.demo.__file__).parent / "scene_clip")
     notes.changes |= LENIENT | {
         "sources": [{"name": "pictures", "kind": "image", "path": "pictures"}],
-        "embedder": {"kind": "open-clip", "model": model},
+        "embedder": {"kind": "open-clip", "model": model, "engine": "torch", "precision": "fp32"},
     }
     first = notes.build()
     assert (first.manifest.counts.rows, len(opened)) == (3, 4)

@@ -138,7 +138,12 @@ def pictures(notes, monkeypatch) -> Path:
     monkeypatch.setattr("tasks.embed.embed_shard.load", Colours)
     notes.changes |= {
         "sources": [{"name": "pictures", "kind": "image", "path": "pictures/"}],
-        "embedder": {"kind": "open-clip", "model": str(SCENE_CLIP)},
+        "embedder": {
+            "kind": "open-clip",
+            "model": str(SCENE_CLIP),
+            "engine": "torch",
+            "precision": "fp32",
+        },
         "expectations": {"max_reject_share": 0.2},
     }
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from schemas.arrow import table_schema
 from schemas.identity import content_hashes
 from schemas.load import parse_spec
 from schemas.manifest import Counts, EmbedderRecord, Manifest
+from schemas.refs import EmbedderRef
 from schemas.spec import SpaceSpec
 from tasks.table.companions import append_build
 from tasks.table.dataset import STORAGE_VERSION, TableRef
@@ -115,12 +117,37 @@ def tiny(tmp_path) -> SpaceSpec:
 @pytest.fixture
 def embedder(monkeypatch):
     """The embedder that made the release, instead of a model."""
-    ref = SimpleNamespace(fingerprint=FINGERPRINT)
+    ref = EmbedderRef(
+        kind="sentence-transformers",
+        model="some/model",
+        folder="",
+        fingerprint=FINGERPRINT,
+        dimensions=len(LETTERS),
+        engine="auto",
+        precision="auto",
+        normalize=True,
+        kinds=frozenset({"text", "image"}),
+        window=None,
+        tokenizer=None,
+        tokenizer_digest=None,
+        prompt="",
+        query_prompt="",
+        truncate=None,
+    )
+    resolved = SimpleNamespace(fingerprint=FINGERPRINT, loaded=None)
+
+    def load(ref):
+        resolved.loaded = ref
+        return fake
+
     fake = SimpleNamespace(
         embed_texts=lambda texts, query=False: embed(list(texts)),
         embed_images=lambda pictures: embed(["the cat"]),
     )
     # load first: it imports resolve, and must not get the one that stands in for it
-    monkeypatch.setattr("tasks.embedders.load.load", lambda ref: fake)
-    monkeypatch.setattr("tasks.embedders.resolve.resolve", lambda spec, kinds: ref)
-    return ref
+    monkeypatch.setattr("tasks.embedders.load.load", load)
+    monkeypatch.setattr(
+        "tasks.embedders.resolve.resolve",
+        lambda spec, kinds: replace(ref, fingerprint=resolved.fingerprint),
+    )
+    return resolved

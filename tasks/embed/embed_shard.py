@@ -11,9 +11,11 @@ found. The rejects are written first, so the vectors' existence says that both a
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +39,9 @@ from tasks.store.opening import resolve_options
 from tasks.store.refusals import read_refusals, write_refusals
 from tasks.store.vectors import known_contents, vectors_folder
 from tasks.store.workdir import ROWS_PER_GROUP, RejectsWriter, Store, read_rejects_ref
+
+if TYPE_CHECKING:
+    from tasks.embed.picture_batches import PictureBatch
 
 SYSTEMATIC = 16
 """When so many items or more all fail, the embedder is at fault, whatever it says of each."""
@@ -214,18 +219,28 @@ def _embed_images(work: Work, storage_options: tuple[tuple[str, str], ...]) -> N
     items = read_items(work.contents.take(rows), ["uri", "locator"])
     items = items.append_column("content_hash", work.contents.column("content_hash").take(rows))
     options = resolve_options(storage_options)
-    for batch in picture_batches(items, rows, work.embedder, options):
-        if batch.pixels is not None:
-            pixels, here = batch.pixels, batch.rows
+    usable = _usable(work, picture_batches(items, rows, work.embedder, options))
+    submitted = in_flight(
+        lambda batch: work.embedder.submit_pixels(batch[1]), usable, work.embedder.in_flight
+    )
+    for (here, pixels), pending in submitted:
 
-            def forward(
-                part: np.ndarray, pixels: np.ndarray = pixels, here: np.ndarray = here
-            ) -> np.ndarray:
-                return work.embedder.embed_pixels(pixels[np.searchsorted(here, part)])
+        def forward(
+            part: np.ndarray, pixels: np.ndarray = pixels, here: np.ndarray = here
+        ) -> np.ndarray:
+            return work.embedder.embed_pixels(pixels[np.searchsorted(here, part)])
 
-            work.isolation.embed(forward, here)
+        work.isolation.embed(forward, here, pending)
+        work.progress.advance(len(here))
+
+
+def _usable(work: Work, batches: Iterable[PictureBatch]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The rows and pixels of each batch; those without pixels become rejects."""
+    for batch in batches:
         work.failures.update(batch.failures)
-        work.progress.advance(len(batch.rows) + len(batch.failures))
+        work.progress.advance(len(batch.failures))
+        if batch.pixels is not None:
+            yield batch.rows, batch.pixels
 
 
 def _probe(embedder: Embedder) -> None:

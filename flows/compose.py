@@ -24,9 +24,10 @@ from flows.gather import gather
 from flows.guards import embedding_verdicts, needs_yes, shrink_verdicts
 from flows.job import Job, open_job
 from flows.outcome import PUBLISHED, REFUSED, WRONG, Made, Outcome, draft, finished, retry_in_words
-from flows.progress import StageBars, duration
+from flows.progress import StageBars
 from flows.recording import embedding_rate, record_build, record_inputs, write_build_report
 from flows.runner import PlainRunner, Runner, timed
+from flows.stage_rate import duration
 from flows.standing import Held, Standing, find_standing, hold_base, wanted_schema
 from flows.waivers import waive_gates, waive_records
 from schemas.errors import SourceError, VecmillError
@@ -179,7 +180,8 @@ def _stage_and_publish(
     message = (
         f"published {release.name} of {job.spec.space!r}: {counts.rows:,} rows "
         f"({counts.new:,} new, {counts.changed:,} changed, {counts.removed:,} removed), "
-        f"{counts.embedded:,} contents embedded, tag {job.spec.publish.tag!r}{retry_in_words(made)}"
+        f"{counts.embedded:,} contents embedded{made.cost}, "
+        f"tag {job.spec.publish.tag!r}{retry_in_words(made)}"
     )
     return Outcome(manifest, PUBLISHED, message, report)
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from flows.embedding_cost import account
 from flows.job import Job
 from flows.outcome import Made
+from flows.runner import Retry
 from flows.standing import Held, Standing
 from schemas.refs import EmbedderRef, Shard, ShardResult
+from tasks.embed.retries import RETRIES, RETRY_SECONDS, may_pass
 from tasks.plan.classify import plan_build
 from tasks.plan.rejected import refused_contents, reject_items, rejected_contents
 from tasks.plan.shards import cut_shards
+from tasks.processes.pool import ProcessPool
 from tasks.table.companions import tally_retry
 
 PATIENCE = 60.0
@@ -63,7 +67,7 @@ def embed_rows(job: Job, standing: Standing, made: Made, held: Held) -> Made:
     assert plan is not None
     results = _embed_shards(job, standing.embedder, cut_shards(plan), plan.to_embed)
     embedded = made.embedded + sum(each.embedded for each in results if not each.found)
-    made = replace(made, embedded=embedded)
+    made = replace(made, embedded=embedded, cost=account(job.runner.seconds, results))
     rejected = rejected_contents(plan, results)
     if rejected:
         made = _planned(job, standing, made, held, {**made.unusable, **rejected})
@@ -77,17 +81,39 @@ def _embed_shards(
     job: Job, embedder: EmbedderRef, shards: list[Shard], rows: int
 ) -> list[ShardResult]:
     """Every shard's result: those that another builder is at come last, when it may be done."""
-    from tasks.embed.embed_shard import embed_shard
+    from tasks.embed.workers import worker_processes
 
-    fixed = (embedder, job.store, job.table.storage_options, job.overrides.retry)
-    results = job.runner.map("embed", embed_shard, [(s, *fixed) for s in shards], rows=rows)
-    left = [i for i, result in enumerate(results) if result.claimed_by is not None]
-    if left:
-        builders = sorted({str(results[i].claimed_by) for i in left})
-        job.runner.say(f"{len(left)} shards were left to other builders: {', '.join(builders)}")
-        calls = [(shards[i], *fixed, PATIENCE) for i in left]
-        rows = sum(shards[i].length for i in left)
-        again = job.runner.map("embed", embed_shard, calls, rows=rows)
-        for i, result in zip(left, again, strict=True):
-            results[i] = result
+    if shards:
+        name = f"{embedder.model} ({embedder.engine}, {embedder.precision})"
+        job.runner.say(f"loading {name} …")
+    most = job.overrides.max_workers or job.spec.compute.max_workers
+    with worker_processes(embedder, len(shards), most, job.runner.say) as workers:
+        fixed = (embedder, job.store, job.table.storage_options, job.overrides.retry)
+        results = _embed_each(job, workers, [(s, *fixed) for s in shards], rows)
+        left = [i for i, result in enumerate(results) if result.claimed_by is not None]
+        if left:
+            builders = sorted({str(results[i].claimed_by) for i in left})
+            job.runner.say(f"{len(left)} shards were left to other builders: {', '.join(builders)}")
+            calls = [(shards[i], *fixed, PATIENCE) for i in left]
+            rows = sum(shards[i].length for i in left)
+            again = _embed_each(job, workers, calls, rows)
+            for i, result in zip(left, again, strict=True):
+                results[i] = result
     return results
+
+
+def _embed_each(
+    job: Job, workers: ProcessPool | None, calls: list[tuple], rows: int
+) -> list[ShardResult]:
+    """One shard for each of `calls`, in the worker processes or, without any, here."""
+    from tasks.embed.embed_shard import embed_shard
+    from tasks.embed.workers import embed_shard_in_worker
+
+    retry = Retry(RETRIES, RETRY_SECONDS, may_pass)
+    if workers is None:
+        return job.runner.map("embed", embed_shard, calls, rows=rows, retry=retry)
+    calls = [(workers, *call) for call in calls]
+    many = len(workers)
+    return job.runner.map(
+        "embed", embed_shard_in_worker, calls, rows=rows, workers=many, retry=retry
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from flows.embedding_cost import EmbeddingCost
 from flows.gather import State
 from flows.job import Job
 from flows.standing import Standing
@@ -45,6 +46,7 @@ class Made:
     verdicts: tuple[AuditResult, ...] = ()  # guards and gates; the state's own stand in the state
     plan: PlanRef | None = None
     embedded: int = 0  # distinct contents, by attempts that lost against another build too
+    cost: EmbeddingCost = field(default_factory=EmbeddingCost)  # of the last attempt
     item_rejects: RejectsRef | None = None  # items whose content could not be embedded
     unusable: dict[bytes, dict] = field(default_factory=dict)  # their content → reason and detail
     tried: Tally = NOTHING_TRIED  # rejects of earlier builds, in a retry

@@ -6,7 +6,6 @@ Only references travel: no result is persisted, no input is hashed, and a finish
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any, TypeVar
@@ -15,7 +14,8 @@ from prefect.logging import get_run_logger
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.callables import get_call_parameters
 
-from flows.runner import timed
+from flows.runner import Retry, timed
+from flows.stage_rate import StageRate
 from tasks.audit.prefect_tasks import TASKS as AUDIT
 from tasks.chunk.prefect_tasks import TASKS as CHUNK
 from tasks.dedupe.prefect_tasks import TASKS as DEDUPE
@@ -37,28 +37,27 @@ LOG_EVERY = 10.0
 
 
 class LogProgress:
-    """Progress as log lines: rows done, of how many, and rows a second."""
+    """Progress as log lines: rows done, of how many, the speed, the padding and the time left."""
 
     def __init__(self, stage: str, total: int | None, log: Callable[[str], None]) -> None:
-        self._stage, self._total, self._log = stage, total, log
-        self._done = 0
-        self._start = self._last = time.perf_counter()
+        self._stage, self._rate, self._log = stage, StageRate(total), log
+        self._said = self._rate.started
         self._lock = Lock()
 
-    def advance(self, rows: int) -> None:
+    def advance(self, rows: int, *, tokens: int = 0, slots: int = 0, found: bool = False) -> None:
         """Count `rows`; say so when the last line is old enough."""
+        self._rate.add(rows, tokens, slots, found)
         with self._lock:
-            self._done += rows
-            now = time.perf_counter()
-            if now - self._last < LOG_EVERY:
+            now = self._rate.last
+            if now - max(self._said, self._rate.started) < LOG_EVERY or not self._rate.rows:
                 return
-            self._last = now
-            rate = self._done / (now - self._start)
-            of, left = "", ""
-            if self._total:
-                of = f" of {self._total:,}"
-                left = f", {(self._total - self._done) / rate:,.0f} s left" if rate else ""
-            self._log(f"{self._stage}: {self._done:,}{of} rows, {rate:,.0f} rows/s{left}")
+            self._said = now
+        self._log(f"{self._stage}: {', '.join(self._rate.parts())}")
+
+    def finish(self) -> None:
+        """Sum up, where it took long enough to be worth a line."""
+        if self._rate.rows and self._rate.seconds >= LOG_EVERY:
+            self._log(f"{self._stage}: {self._rate.summary()}")
 
 
 class PrefectRunner:
@@ -84,17 +83,29 @@ class PrefectRunner:
         *,
         rows: int | None = None,
         workers: int = 1,
+        retry: Retry | None = None,
     ) -> list[T]:
         """See `Runner.map`: in a pool of `workers` threads, so that none waits for the slowest.
 
         The first error, in the order of `calls`, ends the stage; what has not begun is cancelled.
         """
         progress = LogProgress(stage, rows, get_run_logger().info)
-        task = TASKS[function]
         with timed(self.seconds, stage):
-            if workers == 1 or len(calls) <= 1:
-                return [task(*call, progress=progress) for call in calls]
-            with ThreadPoolTaskRunner(max_workers=workers) as pool:
-                named = [get_call_parameters(function, c, {"progress": progress}) for c in calls]
-                futures = [pool.submit(task, parameters) for parameters in named]
-                return [future.result() for future in futures]
+            results = self._mapped(function, calls, progress, workers)
+        progress.finish()
+        return results
+
+    def _mapped(
+        self,
+        function: Callable[..., T],
+        calls: Sequence[tuple[Any, ...]],
+        progress: LogProgress,
+        workers: int,
+    ) -> list[T]:
+        task = TASKS[function]
+        if workers == 1 or len(calls) <= 1:
+            return [task(*call, progress=progress) for call in calls]
+        with ThreadPoolTaskRunner(max_workers=workers) as pool:
+            named = [get_call_parameters(function, c, {"progress": progress}) for c in calls]
+            futures = [pool.submit(task, parameters) for parameters in named]
+            return [future.result() for future in futures]

@@ -1,9 +1,9 @@
-"""Progress on stderr: a bar per stage with rows, rows a second and the time left.
+"""Progress on stderr: a bar per stage with rows, speed, padding and the time left.
 
 Where stderr is no terminal, plain lines: one every few seconds and one when a stage is done. What a
 command answers goes to stdout; nothing here ever writes there.
 
-    with bars.stage("embed", total=12_000) as progress: progress.advance(64)
+    with bars.stage("embed", total=12_000) as progress: progress.advance(64, tokens=5_760)
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ from rich.progress import (
     TextColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.table import Column
 from rich.text import Text
+
+from flows.stage_rate import StageRate, duration
 
 Mode = Literal["auto", "bars", "lines", "quiet"]
 
@@ -41,8 +44,8 @@ WORTH_A_LINE = 0.5
 class StageProgress(Protocol):
     """What a stage advances; a `schemas.progress.Progress` whose total may come later."""
 
-    def advance(self, rows: int) -> None:
-        """`rows` more are done."""
+    def advance(self, rows: int, *, tokens: int = 0, slots: int = 0, found: bool = False) -> None:
+        """See `Progress.advance`."""
 
     def set_total(self, rows: int) -> None:
         """The stage now knows how many there are."""
@@ -71,13 +74,14 @@ class StageBars:
         if self.mode == "quiet":
             yield _Nobody()
         elif self.mode == "lines":
-            lines = _Lines(name, total, self.say)
+            lines = _Lines(name, StageRate(total), self.say)
             yield lines
             lines.finish()
         else:
             bars = self._enter()
             try:
-                yield _Bar(bars, bars.add_task(name, total=total))
+                rate = StageRate(total)
+                yield _Bar(bars, bars.add_task(name, total=total, rate=rate), rate)
             finally:
                 self._leave()
 
@@ -105,7 +109,7 @@ class StageBars:
 
 
 class _Nobody:
-    def advance(self, rows: int) -> None:
+    def advance(self, rows: int, *, tokens: int = 0, slots: int = 0, found: bool = False) -> None:
         """Say nothing."""
 
     def set_total(self, rows: int) -> None:
@@ -116,88 +120,68 @@ class _Nobody:
 class _Bar:
     bars: RichProgress
     task: TaskID
+    rate: StageRate
 
-    def advance(self, rows: int) -> None:
+    def advance(self, rows: int, *, tokens: int = 0, slots: int = 0, found: bool = False) -> None:
+        self.rate.add(rows, tokens, slots, found)
         self.bars.advance(self.task, rows)
 
     def set_total(self, rows: int) -> None:
+        self.rate.total = rows
         self.bars.update(self.task, total=rows)
 
 
 @dataclass
 class _Lines:
     name: str
-    total: int | None
+    rate: StageRate
     say: Callable[[str], None]
-    done: int = 0
-    started: float = field(default_factory=lambda: time.monotonic())
+    began: float = field(default_factory=lambda: time.monotonic())
     spoken: float = field(default_factory=lambda: time.monotonic())
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def advance(self, rows: int) -> None:
+    def advance(self, rows: int, *, tokens: int = 0, slots: int = 0, found: bool = False) -> None:
+        self.rate.add(rows, tokens, slots, found)
         with self.lock:
-            self.done += rows
-            now = time.monotonic()
-            if now - self.spoken < LINE_EVERY or not self.done or self.done == self.total:
+            now = self.rate.last
+            quiet = now - max(self.spoken, self.rate.started) < LINE_EVERY
+            if quiet or self.rate.rows in (0, self.rate.total):
                 return
             self.spoken = now
-            line = progress_line(self.name, self.done, self.total, now - self.started)
-        self.say(line)
+        self.say(f"{self.name:<9}{' · '.join(self.rate.parts())}")
 
     def set_total(self, rows: int) -> None:
-        self.total = rows
+        self.rate.total = rows
 
     def finish(self) -> None:
-        seconds = time.monotonic() - self.started
-        if self.done and seconds >= WORTH_A_LINE:
-            rate = self.done / seconds
-            self.say(f"{self.name:<9}{self.done:,} rows in {duration(seconds)}, {rate:,.0f}/s")
-
-
-def progress_line(name: str, done: int, total: int | None, seconds: float) -> str:
-    """`embed    1,200 of 12,000 rows · 400 rows/s · 27 s left`."""
-    rate = done / seconds if seconds > 0 else 0.0
-    of = f" of {total:,}" if total else ""
-    line = f"{name:<9}{done:,}{of} rows · {rate:,.0f} rows/s"
-    if total and rate and total > done:
-        line += f" · {duration((total - done) / rate)} left"
-    return line
-
-
-def duration(seconds: float) -> str:
-    """`27 s`, `3 min 05 s`, `1 h 12 min`."""
-    whole = round(seconds)
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+        if self.rate.rows and time.monotonic() - self.began >= WORTH_A_LINE:
+            self.say(f"{self.name:<9}{self.rate.summary()}")
 
 
 class _Speed(ProgressColumn):
-    """Rows a second, and the time left once the total is known."""
+    """The time left, or at the end the time it took; the speed; the padding."""
 
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        if not speed:
-            return Text("")
-        text = f"{speed:,.0f} rows/s"
+        rate: StageRate = task.fields["rate"]
+        left = rate.seconds_left
+        parts = rate.pace()
         if task.finished:
-            text += f" · {duration(task.finished_time or 0.0)}"
-        elif task.time_remaining is not None:
-            text += f" · {duration(task.time_remaining)} left"
-        return Text(text, style="progress.data.speed")
+            parts.insert(0, duration(rate.seconds))
+        elif left is not None:
+            parts.insert(0, f"{duration(left)} left")
+        return Text(" · ".join(parts), style="progress.data.speed")
+
+
+NARROW = 110
+"""Columns of a terminal: below, a long bar would leave no room for what it says."""
 
 
 def _bars_on(console: Console) -> RichProgress:
     return RichProgress(
         SpinnerColumn(finished_text="✓"),
         TextColumn("{task.description:<9}"),
-        BarColumn(bar_width=30),
+        BarColumn(bar_width=10 if console.width < NARROW else 30),
         MofNCompleteColumn(),
-        _Speed(),
+        _Speed(table_column=Column(no_wrap=True)),
         console=console,
-        speed_estimate_period=20,
     )

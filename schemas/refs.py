@@ -105,7 +105,10 @@ class ShardResult:
     embedded: int
     rejects: RejectsRef
     tokens: int = 0
-    seconds: float = 0.0
+    slots: int = 0  # tokens with their padding
+    seconds: float = 0.0  # once the model was loaded
+    model_seconds: float = 0.0  # of those: in the model, or waiting for its vectors
+    load_seconds: float = 0.0  # before: until the model was loaded; next to none where it was
     found: bool = False
     claimed_by: str | None = None
 

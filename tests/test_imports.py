@@ -20,7 +20,7 @@ PACKAGES = ("schemas", "tasks", "flows", "deployments")
 """In the order of the rule: each may import itself and what stands before it."""
 
 STAGES = {"ingest", "validate", "dedupe", "chunk", "plan", "embed", "cluster", "audit", "publish"}
-ROOMS = {"embedders", "table", "store"}
+ROOMS = {"embedders", "table", "store", "processes"}
 """What stages share; a room imports no stage."""
 
 ONLY_IN = {

@@ -278,8 +278,8 @@ def _state(spec: SpaceSpec) -> dict[str, str]:
 
 
 def _point_on(story: Story, material: Material, seconds: float) -> None:
-    from flows.progress import duration
     from flows.reporting import report_of
+    from flows.stage_rate import duration
 
     docs, scenes = material.docs_spec, material.scenes_spec
     story.step("What you have now")

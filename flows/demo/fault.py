@@ -39,12 +39,10 @@ class FaultyRunner(PlainRunner):
         stage: str,
         function: Callable[..., T],
         calls: Sequence[tuple[Any, ...]],
-        *,
-        rows: int | None = None,
-        workers: int = 1,
+        **options: Any,
     ) -> list[T]:
         """See `Runner.map`."""
-        results = super().map(stage, function, calls, rows=rows, workers=workers)
+        results = super().map(stage, function, calls, **options)
         for result in results:
             if stage == "embed" and isinstance(result, ShardResult) and result.path:
                 spoil(Path(result.path))

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -30,10 +29,12 @@ from schemas.reasons import Reason
 from schemas.refs import EmbedderRef, RejectsRef, Shard, ShardResult
 from tasks.embed.contents import read_contents, read_items
 from tasks.embed.isolate import Isolation
-from tasks.embedders.batching import batch_rows
+from tasks.embed.model_time import ModelTime
+from tasks.embedders.batching import token_slots
 from tasks.embedders.in_flight import in_flight
 from tasks.embedders.load import load
 from tasks.embedders.protocol import Embedder
+from tasks.embedders.text_batches import TextBatch, submitter, text_batches
 from tasks.store.claims import claim, wait_for
 from tasks.store.opening import resolve_options
 from tasks.store.refusals import read_refusals, write_refusals
@@ -59,6 +60,8 @@ class Work:
     isolation: Isolation
     failures: dict[int, tuple[Reason, str]] = field(default_factory=dict)
     tokens: int = 0
+    slots: int = 0  # tokens with their padding
+    model: ModelTime = field(default_factory=ModelTime)
 
     def rows(self, kind: str) -> np.ndarray:
         """The rows of that kind: int64."""
@@ -87,7 +90,7 @@ def embed_shard(
     """
     contents = read_contents(shard)
     if found := _finished(store, contents, embedder, retry):
-        progress.advance(contents.num_rows)
+        progress.advance(contents.num_rows, found=True)
         return found
     name = f"{embedder.vector_key}-{_digest(contents)}"
     wait_for(store, name, patience)
@@ -95,7 +98,7 @@ def embed_shard(
         if holder is not None and not patience:
             return ShardResult(None, 0, RejectsRef("", 0, 0), claimed_by=holder)
         if found := _finished(store, contents, embedder, retry):  # while we came to the claim
-            progress.advance(contents.num_rows)
+            progress.advance(contents.num_rows, found=True)
             return found
         return _embed_left(contents, embedder, store, storage_options, retry, progress)
 
@@ -111,14 +114,17 @@ def _embed_left(
     """Embed the contents that have no vector by now: others may have planned some of them too."""
     hashes = contents.column("content_hash").combine_chunks()
     left = contents.filter(~known_contents(store, embedder.vector_key, hashes))
-    progress.advance(contents.num_rows - left.num_rows)
+    if left.num_rows < contents.num_rows:
+        progress.advance(contents.num_rows - left.num_rows, found=True)
     if not left.num_rows:
         return ShardResult(None, 0, RejectsRef("", 0, 0), found=True)
     if left.num_rows < contents.num_rows and (found := _finished(store, left, embedder, retry)):
-        progress.advance(left.num_rows)
+        progress.advance(left.num_rows, found=True)
         return found
+    began = perf_counter()
     loaded = load(embedder)
     started = perf_counter()
+    progress.advance(0)
     vectors = np.zeros((left.num_rows, loaded.dimensions), np.float32)
     work = Work(left, loaded, progress, Isolation(vectors, lambda: _probe(loaded)))
     _embed_texts(work)
@@ -129,7 +135,16 @@ def _embed_left(
     _write_refusals(work, store)
     path = _write_vectors(work, store, embedder)
     embedded = left.num_rows - len(work.failures)
-    return ShardResult(path, embedded, rejects, work.tokens, seconds)
+    return ShardResult(
+        path=path,
+        embedded=embedded,
+        rejects=rejects,
+        tokens=work.tokens,
+        slots=work.slots,
+        seconds=seconds,
+        model_seconds=work.model.seconds,
+        load_seconds=started - began,
+    )
 
 
 def _digest(contents: pa.Table) -> str:
@@ -183,17 +198,21 @@ def _embed_texts(work: Work) -> None:
     rows, texts = rows[same], [texts[i] for i in np.flatnonzero(same)]
     if not texts:
         return
-    tokens = work.embedder.tokenize(texts)
-    work.tokens += len(tokens.ids)
+    embedder = work.embedder
+    batches = text_batches(embedder, texts)
+    submit = work.model.of(submitter(embedder))
+    for batch, pending in in_flight(submit, batches, embedder.in_flight):
 
-    def forward(part: np.ndarray) -> np.ndarray:
-        return work.embedder.embed_tokens(tokens, np.searchsorted(rows, part))
+        def forward(part: np.ndarray, batch: TextBatch = batch) -> np.ndarray:
+            return embedder.embed_tokens(batch.tokens, np.searchsorted(rows, part) - batch.start)
 
-    batches = batch_rows(tokens.lengths, work.embedder.token_budget)
-    submit = partial(work.embedder.submit_tokens, tokens)
-    for batch, pending in in_flight(submit, batches, work.embedder.in_flight):
-        work.isolation.embed(forward, rows[batch], pending)
-        work.progress.advance(len(batch))
+        here = rows[batch.places]
+        work.isolation.embed(work.model.of(forward), here, work.model.of(pending))
+        lengths = batch.tokens.lengths[batch.rows]
+        held, slots = int(lengths.sum()), token_slots(lengths, padded=embedder.padded)
+        work.tokens += held
+        work.slots += slots
+        work.progress.advance(len(here), tokens=held, slots=slots)
 
 
 def _as_planned(work: Work, rows: np.ndarray, texts: list[str]) -> np.ndarray:
@@ -220,9 +239,8 @@ def _embed_images(work: Work, storage_options: tuple[tuple[str, str], ...]) -> N
     items = items.append_column("content_hash", work.contents.column("content_hash").take(rows))
     options = resolve_options(storage_options)
     usable = _usable(work, picture_batches(items, rows, work.embedder, options))
-    submitted = in_flight(
-        lambda batch: work.embedder.submit_pixels(batch[1]), usable, work.embedder.in_flight
-    )
+    submit = work.model.of(lambda batch: work.embedder.submit_pixels(batch[1]))
+    submitted = in_flight(submit, usable, work.embedder.in_flight)
     for (here, pixels), pending in submitted:
 
         def forward(
@@ -230,7 +248,7 @@ def _embed_images(work: Work, storage_options: tuple[tuple[str, str], ...]) -> N
         ) -> np.ndarray:
             return work.embedder.embed_pixels(pixels[np.searchsorted(here, part)])
 
-        work.isolation.embed(forward, here, pending)
+        work.isolation.embed(work.model.of(forward), here, work.model.of(pending))
         work.progress.advance(len(here))
 
 

@@ -7,26 +7,25 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from schemas.errors import VecmillError
 from tasks.embed.embed_shard import embed_shard
+from tasks.embed.retries import RETRIES, RETRY_SECONDS, may_pass
+from tasks.embed.workers import embed_shard_in_worker
 
-RETRIES = 2
-"""A shard is idempotent: its vectors are found by content, whoever wrote them."""
+
+def _may_pass(_task: Any, _run: Any, state: Any) -> bool:
+    return may_pass(state.result(raise_on_failure=False))
 
 
-def may_pass(_task: Any, _run: Any, state: Any) -> bool:
-    """Whether a failure may be gone on the next try; what vecmill itself refuses will not be."""
-    failure = state.result(raise_on_failure=False)
-    return not isinstance(failure, VecmillError)
-
+OPTIONS: dict[str, Any] = {
+    "name": "embed shard",
+    "task_run_name": "embed shard {shard.index}",
+    "retries": RETRIES,
+    "retry_delay_seconds": RETRY_SECONDS,
+    "retry_condition_fn": _may_pass,
+    "cache_policy": NO_CACHE,
+}
 
 TASKS = {
-    embed_shard: task(
-        name="embed shard",
-        task_run_name="embed shard {shard.index}",
-        retries=RETRIES,
-        retry_delay_seconds=5,
-        retry_condition_fn=may_pass,
-        cache_policy=NO_CACHE,
-    )(embed_shard),
+    embed_shard: task(**OPTIONS)(embed_shard),
+    embed_shard_in_worker: task(**OPTIONS)(embed_shard_in_worker),
 }

@@ -10,7 +10,6 @@ accelerator memory is halved, and only then: any other error is the caller's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +40,11 @@ def batch_rows(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
         stop = start + max(1, budget // longest)
         yield order[start:stop]
         start = stop
+
+
+def token_slots(lengths: np.ndarray, *, padded: bool) -> int:
+    """The tokens that a batch of texts of these lengths (int `[n]`) takes, with its padding."""
+    return int(lengths.max(initial=0)) * len(lengths) if padded else int(lengths.sum())
 
 
 def halving(forward: Forward, rows: np.ndarray) -> np.ndarray:
@@ -80,6 +84,8 @@ class BatchingEmbedder:
     token_budget: int = 1
     image_batch: int = 1
     in_flight: int = 1
+    padded: bool = True
+    tokenizes_ahead: bool = False
 
     def __init__(self, ref: EmbedderRef) -> None:
         self.ref = ref
@@ -127,14 +133,13 @@ class BatchingEmbedder:
         self, texts: Sequence[str], *, query: bool = False, progress: Progress = SILENT
     ) -> np.ndarray:
         """Texts to float32 `[n, d]`, in the order given, batched under the token budget."""
+        from tasks.embedders.text_batches import submitter, text_batches  # which needs this module
+
         vectors = np.empty((len(texts), self.dimensions), np.float32)
-        if len(texts):
-            tokens = self.tokenize(texts, query=query)
-            batches = batch_rows(tokens.lengths, self.token_budget)
-            submitted = in_flight(partial(self.submit_tokens, tokens), batches, self.in_flight)
-            for rows, pending in submitted:
-                vectors[rows] = pending()
-                progress.advance(len(rows))
+        batches = text_batches(self, texts, query=query)
+        for batch, pending in in_flight(submitter(self), batches, self.in_flight):
+            vectors[batch.places] = pending()
+            progress.advance(len(batch.rows))
         return vectors
 
     def embed_images(self, pictures: Sequence[Image], progress: Progress = SILENT) -> np.ndarray:

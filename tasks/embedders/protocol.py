@@ -34,6 +34,8 @@ class Embedder(Protocol):
     token_budget: int  # padded tokens in a batch
     image_batch: int  # pictures in a batch
     in_flight: int  # batches that are computed at once where they are submitted one after another
+    padded: bool  # whether the texts of a batch are filled up to the longest
+    tokenizes_ahead: bool  # whether it would wait for a tokenizer that is not ahead of it
 
     @property
     def dimensions(self) -> int:

@@ -37,6 +37,8 @@ class StaticText(BatchingEmbedder):
     It is exact in every precision: there is nothing to gain from another than float32.
     """
 
+    padded = False
+
     def __init__(
         self, ref: EmbedderRef, folder: Path, tail: Sequence[torch.nn.Module] = ()
     ) -> None:

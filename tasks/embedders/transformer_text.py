@@ -155,6 +155,7 @@ class TransformerText(BatchingEmbedder):
     def _pack(self, attention: str) -> None:
         self.model[0].model.config._attn_implementation = attention
         self.packed = attention == packed.ATTENTION
+        self.padded = not self.packed
 
     @property
     def token_budget(self) -> int:  # type: ignore[bad-override]  # it may change

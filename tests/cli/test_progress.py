@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from flows import progress as module
-from flows.progress import StageBars, duration, progress_line
+from flows.progress import StageBars
 
 
 def test_lines_are_few_and_the_last_one_sums_up(monkeypatch):
@@ -69,24 +69,3 @@ def test_an_error_passes_through_and_ends_the_bars():
 
 def test_without_a_terminal_there_are_lines():
     assert StageBars(stream=io.StringIO()).mode == "lines"
-
-
-def test_a_line_says_how_long_it_will_take():
-    assert progress_line("embed", 1_200, 12_000, 3.0) == (
-        "embed    1,200 of 12,000 rows · 400 rows/s · 27 s left"
-    )
-    assert progress_line("ingest", 50, None, 2.0) == "ingest   50 rows · 25 rows/s"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.31, "0.3 s"),
-        (59.7, "1 min 00 s"),
-        (27, "27 s"),
-        (185, "3 min 05 s"),
-        (4320, "1 h 12 min"),
-    ],
-)
-def test_durations(seconds, text):
-    assert duration(seconds) == text

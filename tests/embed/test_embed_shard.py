@@ -24,10 +24,13 @@ ShardOf = Callable[..., Shard]
 class Counter:
     """A listener that adds up."""
 
-    rows = 0
+    rows = found = tokens = slots = 0
 
-    def advance(self, rows: int) -> None:
+    def advance(self, rows: int, *, tokens: int = 0, slots: int = 0, found: bool = False) -> None:
         self.rows += rows
+        self.found += rows * found
+        self.tokens += tokens
+        self.slots += slots
 
 
 def vectors(result: ShardResult) -> dict[bytes, np.ndarray]:
@@ -55,8 +58,22 @@ def test_every_text_gets_its_own_vector(
         np.testing.assert_array_equal(made[digest_bytes(text.encode())], fake.vector(text))
     assert (result.embedded, result.rejects.items) == (4, 0)
     assert result.tokens == sum(map(len, texts))
-    assert result.seconds > 0
+    assert result.seconds > result.model_seconds > 0
     assert len(fake.batches) > 1
+
+
+def test_a_listener_hears_of_tokens_padding_and_finds(
+    fake: Any, ref: EmbedderRef, store: Store, shard_of: ShardOf
+) -> None:
+    shard = shard_of(["eight ch", "four", "six ch", "x" * 40])
+    first, again = Counter(), Counter()
+    result = embed_shard(shard, ref, store, progress=first)
+    embed_shard(shard, ref, store, progress=again)
+
+    # One batch of the longest text, one of the others, filled up to 8.
+    assert (first.rows, first.found, first.tokens, first.slots) == (4, 0, 58, 64)
+    assert (result.tokens, result.slots) == (58, 64)
+    assert (again.rows, again.found, again.tokens) == (4, 4, 0)
 
 
 def test_a_shard_is_a_slice_of_its_contents(
@@ -159,8 +176,8 @@ def test_a_few_bad_texts_alone_are_rejects(
     result = embed_shard(shard_of(["poison one", "poison two"]), ref, store)
 
     assert (result.path, result.embedded, result.rejects.items) == (None, 0, 2)
-    assert embed_shard(shard_of(["poison one", "poison two"]), ref, store) == replace(
-        result, seconds=0.0, tokens=0, found=True
+    assert embed_shard(shard_of(["poison one", "poison two"]), ref, store) == ShardResult(
+        None, 0, result.rejects, found=True
     )
 
 

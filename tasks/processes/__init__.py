@@ -1,0 +1,1 @@
+"""Child processes that answer calls: spawned, never forked, each with an environment of its own."""

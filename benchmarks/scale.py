@@ -144,9 +144,7 @@ def run_build(folder: Path, rows: Path) -> dict[str, Any]:
     data = {
         "space": "rows",
         "uri": "./lancedb",
-        "sources": [
-            {"name": "r", "kind": "text", "path": str(rows), "key": "key", "text": "body"}
-        ],
+        "sources": [{"name": "r", "kind": "text", "path": str(rows), "key": "key", "text": "body"}],
         "chunk": None,
         "embedder": {
             "kind": "sentence-transformers",

@@ -25,12 +25,12 @@ from tasks.plan.base import Base, BaseRef, read_base
 from tasks.plan.contents import contents_rows, missing_contents
 from tasks.store.items import read_items
 from tasks.store.vectors import vector_index
-from tasks.store.workdir import Store
+from tasks.store.workdir import ROWS_PER_GROUP, Store
 
 CLASSES = ("new", "changed", "metadata_only", "rejudged", "unchanged", "removed")
 
 ROWS_AT_ONCE = 65_536
-"""Rows that are written together: some MB."""
+"""Rows of the plan that are written together: some MB."""
 
 VERDICT = ("duplicate_of", "duplicate_kind", "duplicate_score")
 
@@ -129,8 +129,10 @@ def plan_against(
     missing = missing_contents(plan, vector_index(store, vector_key), overwrite)
     counts = dict(plan["class"].value_counts().iter_rows())
     return PlanRef(
-        path=_write([plan], PLAN, store, name),
-        contents=_write(contents_rows(missing, items), CONTENTS, store, f"{name}-contents"),
+        path=_write([plan], PLAN, store, name, ROWS_AT_ONCE),
+        contents=_write(
+            contents_rows(missing, items), CONTENTS, store, f"{name}-contents", ROWS_PER_GROUP
+        ),
         classes={name: counts.get(name, 0) for name in CLASSES},
         to_embed=missing.height,
         overwrite=overwrite,
@@ -144,10 +146,12 @@ def drop_plan(store: Store, name: str) -> None:
         store.path("plans", part).unlink(missing_ok=True)
 
 
-def _write(frames: Iterable[pl.DataFrame], schema: pa.Schema, store: Store, name: str) -> str:
+def _write(
+    frames: Iterable[pl.DataFrame], schema: pa.Schema, store: Store, name: str, rows: int
+) -> str:
     with store.create("plans", name) as path, pq.ParquetWriter(path, schema) as writer:
         for frame in frames:
-            for piece in frame.select(schema.names).iter_slices(ROWS_AT_ONCE):
+            for piece in frame.select(schema.names).iter_slices(rows):
                 writer.write_table(_cast(piece.to_arrow(), schema))
     return str(store.path("plans", name))
 

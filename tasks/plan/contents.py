@@ -46,7 +46,7 @@ def contents_rows(missing: pl.DataFrame, items: Sequence[ItemsPart]) -> Iterator
     for kind in KIND_ORDER:
         for part in items:
             if part.kind == kind and (rows := by_part.get((part.path,))) is not None:
-                places = pl.read_parquet(part.path, columns=["source", "key", "uri"])
+                places = pl.read_parquet(part.path, columns=["source", "key", "uri", "size"])
                 found = places[rows["row"]]
                 yield pl.concat([rows, found], how="horizontal").with_columns(
                     pl.lit(kind).alias("kind")

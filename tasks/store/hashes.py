@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from schemas.identity import HASH_BYTES
@@ -22,3 +23,17 @@ def hash_values(hashes: pa.Array | pa.ChunkedArray) -> np.ndarray:
 def sorted_bytes(hashes: pa.Array | pa.ChunkedArray) -> bytes:
     """All the hashes one after the other, in the order of their bytes."""
     return np.sort(hash_values(hashes)).tobytes()
+
+
+def prefixes(hashes: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """The first eight bytes of each hash, uint64 `[n]`: as good as random, so nearly all differ."""
+    return hash_values(hashes).view(np.uint64)[::2].copy()
+
+
+def repeated(numbers: np.ndarray) -> np.ndarray:
+    """Which of the uint64 stand more than once: bool `[n]`.
+
+    Where they are hashes, most repeats are settled by eight bytes a row, and only those that are
+    left need to be compared as they are.
+    """
+    return pl.Series(numbers).is_duplicated().to_numpy()

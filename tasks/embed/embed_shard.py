@@ -36,6 +36,7 @@ from tasks.embedders.load import load
 from tasks.embedders.protocol import Embedder
 from tasks.embedders.text_batches import TextBatch, submitter, text_batches
 from tasks.store.claims import claim, wait_for
+from tasks.store.hashes import sorted_bytes
 from tasks.store.opening import resolve_options
 from tasks.store.refusals import read_refusals, write_refusals
 from tasks.store.vectors import known_contents, vectors_folder
@@ -149,7 +150,7 @@ def _embed_left(
 
 def _digest(contents: pa.Table) -> str:
     """The name of the vectors file that holds these contents, in whatever order they come."""
-    return digest_bytes(b"".join(sorted(contents.column("content_hash").to_pylist()))).hex()
+    return digest_bytes(sorted_bytes(contents.column("content_hash"))).hex()
 
 
 def _rejects_name(contents: pa.Table, embedder: EmbedderRef) -> str:

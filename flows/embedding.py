@@ -9,8 +9,9 @@ from flows.job import Job
 from flows.outcome import Made
 from flows.runner import Retry
 from flows.standing import Held, Standing
-from schemas.refs import EmbedderRef, Shard, ShardResult
+from schemas.refs import EmbedderRef, PlanRef, Shard, ShardResult
 from tasks.embed.retries import RETRIES, RETRY_SECONDS, may_pass
+from tasks.embedders.pace import is_quick
 from tasks.plan.classify import plan_build
 from tasks.plan.rejected import refused_contents, reject_items, rejected_contents
 from tasks.plan.shards import cut_shards
@@ -65,7 +66,7 @@ def embed_rows(job: Job, standing: Standing, made: Made, held: Held) -> Made:
     """Embed what the plan names; items whose content was rejected leave the plan, counted."""
     plan = made.plan
     assert plan is not None
-    results = _embed_shards(job, standing.embedder, cut_shards(plan), plan.to_embed)
+    results = _embed_shards(job, standing.embedder, _shards(standing.embedder, plan), plan.to_embed)
     embedded = made.embedded + sum(each.embedded for each in results if not each.found)
     made = replace(made, embedded=embedded, cost=account(job.runner.seconds, results))
     rejected = rejected_contents(plan, results)
@@ -75,6 +76,13 @@ def embed_rows(job: Job, standing: Standing, made: Made, held: Held) -> Made:
         tried = job.runner.run("embed", tally_retry, job.table, made.rejects, job.overrides.retried)
         made = replace(made, tried=tried)
     return made
+
+
+def _shards(embedder: EmbedderRef, plan: PlanRef) -> list[Shard]:
+    """The shards, of a size that suits the embedder; nothing is asked of it where there is none."""
+    if not plan.to_embed:
+        return []
+    return cut_shards(plan, quick=is_quick(embedder), dimensions=embedder.dimensions)
 
 
 def _embed_shards(

@@ -96,6 +96,7 @@ CONTENTS = pa.schema(
         pa.field("source", pa.string(), nullable=False),
         pa.field("key", pa.string(), nullable=False),
         pa.field("uri", pa.string(), nullable=False),
+        pa.field("size", pa.int64(), nullable=False),  # the item's: what embedding it costs
     ]
 )
 

@@ -35,8 +35,12 @@ from tasks.store.workdir import (
 CHUNKER_VERSION = 1
 """Raised when the same text under the same rule would be cut in another way."""
 
-RECORDS_AT_ONCE = 512
-"""Records cut together: enough to tokenise in parallel, little enough to hold with their texts."""
+RECORDS_AT_ONCE = ROWS_PER_GROUP
+"""Records cut together, where they are short: each time costs milliseconds whatever their number,
+and leaves a row group."""
+
+UNBOUNDED = 2**31 - 1
+"""Instead of a window where the model takes any length."""
 
 SIZE_AT_ONCE = 8_000_000
 """Characters cut together, which matters where texts are long: some 100 MB with the chunks."""
@@ -203,9 +207,9 @@ def _spans(texts: list[str], rule: ChunkRule, counts: _Counts) -> list[list[Span
         raise ValueError(f"a rule for text names its tokenizers: {rule}")
     own = load_tokens(rule.model_tokenizer)
     if rule.max_tokens is None:
-        found = own.counts(texts)
-        if rule.window is not None:
-            counts.truncated += int((found > rule.window).sum())
+        window = UNBOUNDED if rule.window is None else rule.window
+        found = own.counts_within(texts, window)
+        counts.truncated += int((found > window).sum())
         return [[(0, len(t))] if n else [] for t, n in zip(texts, found.tolist(), strict=True)]
     tokens = load_tokens(rule.tokenizer or rule.model_tokenizer)
     spans = split(texts, tokens, rule.max_tokens, rule.overlap)

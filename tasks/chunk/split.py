@@ -111,10 +111,13 @@ def _by_trial(text: str, start: int, end: int, tokens: Tokens, limit: int) -> li
 
 
 def _count_small(texts: Sequence[str], tokens: Tokens, limit: int) -> np.ndarray:
-    """The tokens of each text; a huge text is not counted whole but said to be beyond the limit."""
+    """The tokens of each text, roughly: what matters is which have none, or more than the limit.
+
+    A huge text is not counted whole but said to be beyond it.
+    """
     counts = np.full(len(texts), limit + 1)
     small = [n for n, text in enumerate(texts) if len(text) <= max(STRETCH, 16 * limit)]
-    counts[small] = tokens.counts([texts[n] for n in small])
+    counts[small] = tokens.counts_within([texts[n] for n in small], limit)
     return counts
 
 

@@ -10,10 +10,12 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from tasks.chunk.bounds import bounding, sure_at_most
 from tasks.chunk.gaps import last_gap
 
 OPEN_CLIP = "open_clip:simple"
@@ -30,6 +32,10 @@ class Tokens(Protocol):
         """The content tokens of each text: int32 `[n]`."""
         ...
 
+    def counts_within(self, texts: Sequence[str], limit: int) -> np.ndarray:
+        """`counts`, but where a text surely has from 1 to `limit` tokens, any such number."""
+        ...
+
     def cuts(self, text: str, limit: int) -> list[int]:
         """Where to cut a text into pieces of about `limit` tokens, between words where it can."""
         ...
@@ -44,6 +50,7 @@ class FileTokens:
         self._tokenizer = Tokenizer.from_file(path)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        self._bounding = bounding(Path(path).read_text("utf-8"))
 
     def counts(self, texts: Sequence[str]) -> np.ndarray:
         """See `Tokens.counts`."""
@@ -53,6 +60,15 @@ class FileTokens:
             for encoding in self._tokenizer.encode_batch_fast(some, add_special_tokens=False)
         ]
         return np.array(found, np.int32)
+
+    def counts_within(self, texts: Sequence[str], limit: int) -> np.ndarray:
+        """See `Tokens.counts_within`. Only what is not sure by its length is tokenised."""
+        if not self._bounding:
+            return self.counts(texts)
+        most = np.fromiter(map(sure_at_most, texts), np.int64, len(texts))
+        unsure = np.flatnonzero((most == 0) | (most > limit)).tolist()
+        most[unsure] = self.counts([texts[n] for n in unsure])
+        return most.astype(np.int32)
 
     def cuts(self, text: str, limit: int) -> list[int]:
         """See `Tokens.cuts`. The text is tokenised once: tokens know where they begin."""
@@ -80,6 +96,10 @@ class CallableTokens:
     def counts(self, texts: Sequence[str]) -> np.ndarray:
         """See `Tokens.counts`."""
         return np.array([len(self._encode(text)) for text in texts], np.int32)
+
+    def counts_within(self, texts: Sequence[str], limit: int) -> np.ndarray:
+        """See `Tokens.counts_within`. Nothing is known of such a function before it is called."""
+        return self.counts(texts)
 
     def cuts(self, text: str, limit: int) -> list[int]:
         """See `Tokens.cuts`. Such tokens do not know where they begin: one piece, cut by trial."""

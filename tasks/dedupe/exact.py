@@ -13,7 +13,7 @@ import polars as pl
 from schemas.identity import RULES_VERSION, digest_json
 from schemas.refs import ItemsPart
 from schemas.spec import DedupeSpec
-from tasks.store.items import read_items
+from tasks.store.items import repeats
 from tasks.store.workdir import Store
 
 ORDER = {
@@ -41,7 +41,7 @@ def mark_exact(items: Sequence[ItemsPart], spec: DedupeSpec, store: Store) -> st
     if found := store.find("duplicates", digest):
         return str(found)
     columns = ["id", "source", "kind", "content_hash", "size", "time"]
-    marked = exact_duplicates(read_items(items if spec.exact else [], columns), spec)
+    marked = exact_duplicates(repeats(items if spec.exact else [], columns), spec)
     with store.create("duplicates", digest) as path:
         marked.write_parquet(path)
     return str(store.path("duplicates", digest))

@@ -11,8 +11,10 @@ found. The rejects are written first, so the vectors' existence says that both a
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -34,10 +36,14 @@ from tasks.embedders.load import load
 from tasks.embedders.protocol import Embedder
 from tasks.embedders.text_batches import TextBatch, submitter, text_batches
 from tasks.store.claims import claim, wait_for
+from tasks.store.hashes import sorted_bytes
 from tasks.store.opening import resolve_options
 from tasks.store.refusals import read_refusals, write_refusals
 from tasks.store.vectors import known_contents, vectors_folder
 from tasks.store.workdir import ROWS_PER_GROUP, RejectsWriter, Store, read_rejects_ref
+
+if TYPE_CHECKING:
+    from tasks.embed.picture_batches import PictureBatch
 
 SYSTEMATIC = 16
 """When so many items or more all fail, the embedder is at fault, whatever it says of each."""
@@ -144,7 +150,7 @@ def _embed_left(
 
 def _digest(contents: pa.Table) -> str:
     """The name of the vectors file that holds these contents, in whatever order they come."""
-    return digest_bytes(b"".join(sorted(contents.column("content_hash").to_pylist()))).hex()
+    return digest_bytes(sorted_bytes(contents.column("content_hash"))).hex()
 
 
 def _rejects_name(contents: pa.Table, embedder: EmbedderRef) -> str:
@@ -233,18 +239,27 @@ def _embed_images(work: Work, storage_options: tuple[tuple[str, str], ...]) -> N
     items = read_items(work.contents.take(rows), ["uri", "locator"])
     items = items.append_column("content_hash", work.contents.column("content_hash").take(rows))
     options = resolve_options(storage_options)
-    for batch in picture_batches(items, rows, work.embedder, options):
-        if batch.pixels is not None:
-            pixels, here = batch.pixels, batch.rows
+    usable = _usable(work, picture_batches(items, rows, work.embedder, options))
+    submit = work.model.of(lambda batch: work.embedder.submit_pixels(batch[1]))
+    submitted = in_flight(submit, usable, work.embedder.in_flight)
+    for (here, pixels), pending in submitted:
 
-            def forward(
-                part: np.ndarray, pixels: np.ndarray = pixels, here: np.ndarray = here
-            ) -> np.ndarray:
-                return work.embedder.embed_pixels(pixels[np.searchsorted(here, part)])
+        def forward(
+            part: np.ndarray, pixels: np.ndarray = pixels, here: np.ndarray = here
+        ) -> np.ndarray:
+            return work.embedder.embed_pixels(pixels[np.searchsorted(here, part)])
 
-            work.isolation.embed(work.model.of(forward), here)
+        work.isolation.embed(work.model.of(forward), here, work.model.of(pending))
+        work.progress.advance(len(here))
+
+
+def _usable(work: Work, batches: Iterable[PictureBatch]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The rows and pixels of each batch; those without pixels become rejects."""
+    for batch in batches:
         work.failures.update(batch.failures)
-        work.progress.advance(len(batch.rows) + len(batch.failures))
+        work.progress.advance(len(batch.failures))
+        if batch.pixels is not None:
+            yield batch.rows, batch.pixels
 
 
 def _probe(embedder: Embedder) -> None:

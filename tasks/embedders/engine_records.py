@@ -168,9 +168,9 @@ def _computed_on(engines: Collection[str]) -> dict[str, str]:
     """What computes: the CPU's name, and torch's device where torch is among the engines."""
     where = {"cpu": _cpu()}
     if "torch" in engines:
-        from tasks.embedders.torch_device import device_name
+        from tasks.embedders.torch_device import device, device_name
 
-        where["device"] = device_name()
+        where["device"] = device_name(device())
     return where
 
 

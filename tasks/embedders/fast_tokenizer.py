@@ -1,6 +1,7 @@
 """Texts to tokens with a `tokenizer.json` alone: the Rust tokenizer, without the library around it.
 
-It is safe to use from several threads, and it tokenises a list of texts on every core (unless
+Where it cuts at blanks, a table of words takes its place (`word_table.py`). It is safe to use from
+several threads; the Rust tokenizer takes a list of texts on every core (unless
 `TOKENIZERS_PARALLELISM=false`) without holding Python's lock.
 """
 
@@ -14,6 +15,12 @@ from tokenizers import Tokenizer
 from tasks.embedders.batching import refuse_empty
 from tasks.embedders.description import UNBOUNDED
 from tasks.embedders.tokens import Tokens
+from tasks.embedders.word_table import WordTable, flat, has_words
+
+PROBE = "a"
+"""Some text, to see what special tokens stand around it."""
+
+ID_BYTES = np.dtype(np.int32).itemsize
 
 
 class FastTokenizer:
@@ -35,6 +42,9 @@ class FastTokenizer:
             self._cutting.enable_truncation(max_length)
         self._prompts = {False: prompt, True: query_prompt}
         self._special = special
+        self._words = WordTable(self._word) if has_words(self._whole) else None
+        self._around = self._special_ids() if special else (b"", b"")
+        self._longest = max_length * ID_BYTES - sum(map(len, self._around))
 
     def tokenize(self, texts: Sequence[str], *, query: bool = False) -> Tokens:
         """The texts behind their prompt, with special tokens, cut at the maximum length.
@@ -44,12 +54,29 @@ class FastTokenizer:
         refuse_empty(texts)
         prompt = self._prompts[query]
         behind = [prompt + text for text in texts] if prompt else list(texts)
+        if self._words is not None:
+            (before, after), cut = self._around, self._longest
+            ids = self._words.ids
+            return Tokens(*flat([before + ids(text)[:cut] + after for text in behind]), query)
         return Tokens.from_lists(self._ids(self._cutting, behind, self._special), query)
 
     def token_counts(self, texts: Sequence[str]) -> np.ndarray:
         """Content tokens of each text, uncut, without special and prompt tokens: int32 `[n]`."""
+        if self._words is not None:
+            _, offsets = flat([self._words.ids(text) for text in texts])
+            return np.diff(offsets).astype(np.int32)
         lists = self._ids(self._whole, list(texts), special=False)
         return np.fromiter(map(len, lists), np.int32, len(lists))
+
+    def _word(self, word: str) -> list[int]:
+        return self._whole.encode(word, add_special_tokens=False).ids
+
+    def _special_ids(self) -> tuple[bytes, bytes]:
+        """What stands before and after a text: the special tokens, as bytes of int32."""
+        bare, whole = (self._ids(self._whole, [PROBE], special)[0] for special in (False, True))
+        start = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
+        before, after = whole[:start], whole[start + len(bare) :]
+        return np.asarray(before, np.int32).tobytes(), np.asarray(after, np.int32).tobytes()
 
     @staticmethod
     def _ids(tokenizer: Tokenizer, texts: list[str], special: bool) -> list[list[int]]:

@@ -49,7 +49,11 @@ class ImageTransform:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ImageTransform:
         """The transform whose `to_json` gave `values`."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**fields)
 
     def to_json(self) -> dict[str, Any]:
         """Its fields, for a file."""

@@ -3,8 +3,8 @@
     texts ─ slices ─ tokenise the next in the background ─ this one's batches, longest first
 
 On a CPU there is one slice, all of them: tokenising takes a hundredth of the time, and one sort
-gives the least padding. An accelerator would wait for the tokenizer: its slices begin small, so that it
-starts at once, and grow.
+gives the least padding. An accelerator would wait for the tokenizer: its slices begin small, so
+that it starts at once, and grow.
 """
 
 from __future__ import annotations

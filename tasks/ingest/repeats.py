@@ -5,7 +5,7 @@
 
 File order is (relative path, row). In a source of `mode: append` the published records that their
 own files no longer hold take part by the same rule; those that win, or that nobody challenges, are
-kept. Needs all of a source's keys at once, and nothing else of its records: 100 bytes each.
+kept. All of a source's keys are looked at together, by their hashes: eight bytes a record.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ REPEATS_VERSION = 1
 
 PUBLISHED = -1
 """The `part` of a record that stands in the release alone."""
+
+SEED = 20_261_120
+"""Of the keys' hashes: the same ones are compared in every process."""
 
 PLACE = ["rel", "part", "row"]
 """File order. `rel` is the same for all of a source that keeps no published record."""
@@ -142,16 +145,9 @@ def _with_rivals(
 ) -> pl.DataFrame:
     """The present records whose key stands more than once, published contenders included."""
     schema = {**CONTENDERS, "part": pl.Int64, "row": pl.Int64, "kind": pl.String}
-    frames = [
-        pl.scan_parquet(part.path)
-        .select("source", "key", "row")
-        .with_columns(part=pl.lit(at, pl.Int64))
-        for at, part in enumerate(parts)
-        if part.records
-    ]
-    if not frames:
+    keys = _suspects(parts, contenders)
+    if keys.is_empty():
         return pl.DataFrame(schema=schema)
-    keys = pl.concat(frames).collect()
     twice = pl.struct("source", "key").is_duplicated()
     challenged = contenders.select("source", "key", challenged=pl.lit(True))
     if challenged.height:
@@ -171,6 +167,33 @@ def _with_rivals(
             .collect()
         )
     return pl.concat(full)
+
+
+def _suspects(parts: Sequence[RecordsPart], contenders: pl.DataFrame) -> pl.DataFrame:
+    """Source, key, row and part of the present records whose key may stand more than once.
+
+    Eight bytes of a hash are held for each record; only keys whose hashes repeat are compared.
+    """
+    schema = {"source": pl.String, "key": pl.String, "row": pl.Int64, "part": pl.Int64}
+    frames = [pl.DataFrame(schema=schema)]
+    for source in dict.fromkeys(part.source for part in parts):
+        own = [(at, part) for at, part in enumerate(parts) if part.source == source]
+        hashes = [_hashed_keys(part) for _, part in own]
+        rivals = contenders.filter(pl.col("source") == source).select(pl.col("key").hash(SEED))
+        again = pl.concat([*hashes, rivals.to_series()]).is_duplicated()
+        start = 0
+        for (at, part), mine in zip(own, hashes, strict=True):
+            here = again.slice(start, len(mine))
+            start += len(mine)
+            if here.any():
+                found = pl.read_parquet(part.path, columns=["source", "key", "row"]).filter(here)
+                frames.append(found.with_columns(part=pl.lit(at, pl.Int64)))
+    return pl.concat(frames)
+
+
+def _hashed_keys(part: RecordsPart) -> pl.Series:
+    """A 64-bit hash of each key, in file order."""
+    return pl.scan_parquet(part.path).select(pl.col("key").hash(SEED)).collect().to_series()
 
 
 def _rejects(losers: pl.DataFrame, parts: Sequence[RecordsPart]) -> pa.Table:

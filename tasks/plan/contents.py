@@ -1,53 +1,88 @@
 """The contents that must be embedded: distinct, without a vector in the `workdir` or the base.
 
-plan − known → (part, row) of each → its key and uri, items file by items file → contents file
+plan, some rows at a time − known → the first row of each → what the items files say of those
+
+Held for each content are its hash and its place, 28 bytes; the rest is read again when it is
+written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import polars as pl
 
+from schemas.arrow import HASH
 from schemas.refs import ItemsPart
+from tasks.store.hashes import hash_values, repeated
+from tasks.store.items import item_frames
 
 KIND_ORDER = ("text", "image")
 """Shards are of one kind: all texts first."""
 
+COLUMNS = ["content_hash", "id", "source", "key", "uri", "size"]
 
-def missing_contents(plan: pl.DataFrame, known: pl.DataFrame, overwrite: bool) -> pl.DataFrame:
-    """One row of the plan for each content that must be embedded, in item order.
 
-    `known` (column content_hash) has a vector in the `workdir`. Returns columns id, content_hash,
-    part, row.
+class MissingContents:
+    """Gathers the contents without a vector from the rows of a plan, which come in item order.
+
+    `known` (column content_hash) has a vector in the `workdir`; `overwrite`: every row is written.
     """
-    written = plan.lazy().filter(
-        pl.col("content_hash").is_not_null()
-        & pl.col("vector_rowaddr").is_null()
-        & ((pl.col("class") != "unchanged") | pl.lit(overwrite))
-    )
-    return (
-        written.select("id", "content_hash", "part", "row")
-        .with_row_index("place")
-        .join(known.lazy().select("content_hash"), on="content_hash", how="anti")
-        .sort("place")  # the join promises no order, and two builders must cut the same shards
-        .unique("content_hash", keep="first", maintain_order=True)
-        .drop("place")
-        .collect()
-    )
+
+    def __init__(self, items: Sequence[ItemsPart], known: pl.DataFrame, overwrite: bool) -> None:
+        self._items = items
+        self._number = {part.path: n for n, part in enumerate(items)}
+        self._known = known.lazy().select("content_hash")
+        self._any_known = not known.is_empty()
+        self._written = pl.col("vector_rowaddr").is_null()
+        if not overwrite:
+            self._written &= pl.col("class") != "unchanged"
+        self._hashes = [np.empty(0, "S16")]
+        self._parts = [np.empty(0, np.int32)]
+        self._rows = [np.empty(0, np.int64)]
+
+    def add(self, plan: pl.DataFrame) -> None:
+        """Take in rows of the plan: columns class, content_hash, part, row, vector_rowaddr."""
+        wanted = plan.lazy().filter(self._written).select("content_hash", "part", "row")
+        if self._any_known:
+            # The join promises no order, and two builders must cut the same shards.
+            wanted = wanted.join(self._known, on="content_hash", how="anti", maintain_order="left")
+        found = wanted.collect()
+        hashes = found["content_hash"].to_arrow().cast("binary").cast(HASH)
+        self._hashes.append(hash_values(hashes).copy())
+        numbers = found["part"].replace_strict(self._number, return_dtype=pl.Int32)
+        self._parts.append(numbers.to_numpy())
+        self._rows.append(found["row"].to_numpy())
+
+    def distinct(self) -> Contents:
+        """The first place of each content."""
+        hashes, parts, rows = map(np.concatenate, (self._hashes, self._parts, self._rows))
+        first = np.ones(len(hashes), bool)
+        again = np.flatnonzero(repeated(hashes.view(np.uint64)[::2]))
+        if len(again):
+            _, kept = np.unique(hashes[again], return_index=True)
+            first[again] = False
+            first[again[kept]] = True
+        return Contents(self._items, parts[first], rows[first])
 
 
-def contents_rows(missing: pl.DataFrame, items: Sequence[ItemsPart]) -> Iterator[pl.DataFrame]:
-    """The rows of `CONTENTS` in `schemas.arrow`: text first, each kind in item order.
+class Contents:
+    """Where the contents stand: `parts` (int32, numbers of the items files) and `rows` (int64)."""
 
-    One frame for each items file: they are never together in memory.
-    """
-    by_part = missing.partition_by("part", as_dict=True, maintain_order=True)
-    for kind in KIND_ORDER:
-        for part in items:
-            if part.kind == kind and (rows := by_part.get((part.path,))) is not None:
-                places = pl.read_parquet(part.path, columns=["source", "key", "uri"])
-                found = places[rows["row"]]
-                yield pl.concat([rows, found], how="horizontal").with_columns(
-                    pl.lit(kind).alias("kind")
-                )
+    def __init__(self, items: Sequence[ItemsPart], parts: np.ndarray, rows: np.ndarray) -> None:
+        self._items, self._parts, self._rows = items, parts, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def frames(self) -> Iterator[pl.DataFrame]:
+        """The rows of `CONTENTS` in `schemas.arrow`: text first, each kind in item order."""
+        for kind in KIND_ORDER:
+            for number, part in enumerate(self._items):
+                if part.kind == kind and len(rows := self._rows[self._parts == number]):
+                    wanted = np.zeros(part.items, bool)
+                    wanted[rows] = True
+                    for frame in item_frames([part], COLUMNS):
+                        here = pl.Series(wanted[frame["row"].to_numpy()])
+                        yield frame.filter(here).with_columns(pl.lit(kind).alias("kind"))

@@ -6,12 +6,15 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 
 from schemas.identity import HASH_BYTES, digest_json
 from schemas.refs import ItemsPart, RecordsPart, RejectsRef
 from schemas.spec import SpaceSpec
-from tasks.store.items import read_items
+from tasks.store.hashes import hash_values
+from tasks.store.items import ROWS_TOGETHER
 
 
 def judging_spec(spec: SpaceSpec) -> dict[str, Any]:
@@ -36,10 +39,7 @@ def input_hash(
     those of the records that it keeps of the release.
     """
     digest = hashlib.blake2b(digest_size=HASH_BYTES)
-    state = read_items(items, ["id", "content_hash", "row_hash"]).sort("id")
-    digest.update("\n".join(state["id"]).encode())
-    for name in ("content_hash", "row_hash"):
-        digest.update(b"".join(state[name]))
+    _digest_items(digest, items)
     columns = ["source", "key", "id", "stage", "reason", "uri", "position"]
     frames = [
         pl.read_parquet(ref.path, columns=columns) for ref in rejects if ref.records or ref.items
@@ -48,3 +48,22 @@ def input_hash(
     rejected = sorted(map(repr, pl.concat(frames).iter_rows())) if frames else []
     digest.update(digest_json([unread, rejected, judging_spec(spec), fingerprint]).encode())
     return digest.hexdigest()
+
+
+def _digest_items(digest: Any, items: Sequence[ItemsPart]) -> None:
+    """All ids, then all content hashes, then all row hashes, each in the order of the ids."""
+    parts = [part for part in items if part.items]
+    ids = pl.concat([pl.Series("id", [], pl.String), *map(_ids, parts)])
+    order = ids.arg_sort()
+    for start in range(0, len(order), ROWS_TOGETHER):
+        some = ids.gather(order.slice(start, ROWS_TOGETHER))
+        digest.update(("\n" if start else "").encode() + "\n".join(some).encode())
+    del ids
+    for name in ("content_hash", "row_hash"):
+        hashes = [hash_values(pq.read_table(p.path, columns=[name]).column(0)) for p in parts]
+        every = np.concatenate([np.empty(0, f"S{HASH_BYTES}"), *hashes])
+        digest.update(every[order.to_numpy()].tobytes())
+
+
+def _ids(part: ItemsPart) -> pl.Series:
+    return pl.read_parquet(part.path, columns=["id"]).to_series()

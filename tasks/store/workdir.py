@@ -64,15 +64,17 @@ class Store:
 
     def files(self, folder: str, suffix: str = ".parquet") -> list[Path]:
         """Every finished file of a folder, sorted by name; `[]` when there is none."""
-        found: list[Path] = []
+        found: list[str] = []
         for root in (self.root, self.scratch):
-            if root is not None:
-                found += [
-                    path
-                    for path in (Path(root) / folder).glob(f"*{suffix}")
-                    if not path.name.startswith(TEMPORARY)
-                ]
-        return sorted(found)
+            # By names alone: each shard lists the vectors, and a path costs ten times as much.
+            if root is not None and (place := Path(root) / folder).is_dir():
+                with os.scandir(place) as entries:
+                    found += [
+                        entry.path
+                        for entry in entries
+                        if entry.name.endswith(suffix) and not entry.name.startswith(TEMPORARY)
+                    ]
+        return [Path(path) for path in sorted(found)]
 
     @contextmanager
     def create(self, folder: str, name: str, suffix: str = ".parquet") -> Iterator[Path]:

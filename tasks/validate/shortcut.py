@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -78,8 +79,16 @@ def _unique(expectation: Expectation, table: pa.Table) -> Outcome | None:
     columns = list(expectation.columns)
     if any(table[name].null_count for name in columns):
         return None
+    if all(_is_plain(table[name].type) for name in columns):
+        # Eight bytes a row; two values that only hash alike are the library's to tell apart.
+        hashes = pl.DataFrame(table.select(columns)).hash_rows()
+        return None if hashes.is_duplicated().any() else _all_meet(table)
     groups = table.select(columns).group_by(columns).aggregate([])
     return _all_meet(table) if groups.num_rows == table.num_rows else None
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_integer(kind)
 
 
 def _row_count(expectation: Expectation, table: pa.Table) -> Outcome | None:

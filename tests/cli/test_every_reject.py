@@ -15,6 +15,7 @@ from made_images import made_image, made_tar
 from schemas.reasons import Reason
 from tasks.embed import embed_shard
 from tasks.embedders.open_clip_embedder import OpenClip
+from tasks.store.pictures import open_picture
 
 SCENE_CLIP = Path(flows.demo.__file__).parent / "scene_clip"
 
@@ -136,12 +137,12 @@ def space(tmp_path_factory, vecmill) -> Path:
     folder = tmp_path_factory.mktemp("every-reject")
     write_sources(folder)
     spec = write_spec(folder)
-    prepare, load = OpenClip.prepare_image, embed_shard.load
+    prepare, load = OpenClip.prepare_bytes, embed_shard.load
 
-    def fails_at_odd_sizes(self, picture):
-        if picture.size == (50, 50):
+    def fails_at_odd_sizes(self, content):
+        if open_picture(content).size == (50, 50):
             raise ValueError("an odd size")
-        return prepare(self, picture)
+        return prepare(self, content)
 
     def changes_a_file(ref):
         (folder / "photos" / "changed.png").write_bytes(made_image("black"))
@@ -149,7 +150,7 @@ def space(tmp_path_factory, vecmill) -> Path:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("tasks.ingest.record_checks.MAX_TEXT", 1_000)
-        patched.setattr(OpenClip, "prepare_image", fails_at_odd_sizes)
+        patched.setattr(OpenClip, "prepare_bytes", fails_at_odd_sizes)
         patched.setattr(embed_shard, "load", changes_a_file)
         done = vecmill("build", spec, "--json", "--quiet")
     assert done.code == 0, done.err

@@ -140,6 +140,7 @@ def test_the_plan_and_the_contents_to_embed() -> None:
         "source: string not null",
         "key: string not null",
         "uri: string not null",
+        "size: int64 not null",
     ]
 
 

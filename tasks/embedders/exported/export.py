@@ -98,8 +98,9 @@ def export(ref: EmbedderRef, folder: Path, load_torch: LoadTorch) -> None:
     """Write the export of the model of `ref` to `folder`, whole or not at all."""
     engine = ENGINES[ref.engine]
     engine.require_exporters()
-    reference = replace(ref, engine="torch", precision="fp32")
-    embedder = load_torch(reference)
+    embedder = load_torch(
+        replace(ref, engine="torch", precision="fp32", config=ref.config | {"traceable": True})
+    )
     traced = import_module("tasks.embedders.exported.traced")
     expected = _vectors(embedder, traced.noise)  # before tracing changes the model
     try:

@@ -73,6 +73,17 @@ class Isolation:
             self.failures[int(row)] = "the embedder gave the zero vector, which no search can find"
 
 
+NO_MEMORY = ("not enough memory", "bad_alloc", "bad allocation", "failed to allocate memory")
+RUNTIME_ERRORS = ("RuntimeError", "RuntimeException")
+"""How torch's CPU allocator, OpenVINO and ONNX Runtime say so. An error of another type may quote
+the item's text, which may be about memory."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an accelerator ran out of memory: the device's fault, never the item's."""
-    return type(error).__name__ == "OutOfMemoryError"
+    """Whether the device or the machine ran out of memory: its fault, never the item's.
+
+    Told for bad, an item would stay rejected where there is memory enough.
+    """
+    name, message = type(error).__name__, str(error).lower()
+    said = name in RUNTIME_ERRORS and any(words in message for words in NO_MEMORY)
+    return said or name == "OutOfMemoryError"

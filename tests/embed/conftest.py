@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import pyarrow as pa
@@ -70,6 +72,49 @@ class FakeEmbedder(BatchingEmbedder):
         return done(np.concatenate([means, np.ones((len(means), 1), np.float32)], axis=1))
 
 
+class FakeEngine(FakeEmbedder):
+    """The same with several batches under way: each is computed in a thread, and fails there.
+
+    `fails`: text → the error that a batch with it raises when its vectors are asked for.
+    """
+
+    in_flight = 3
+
+    def __init__(self, ref: EmbedderRef) -> None:
+        super().__init__(ref)
+        self.fails: dict[str, Exception] = {}
+        self.under_way = self.most = 0
+        self._pool = ThreadPoolExecutor(2)
+        self._lock = Lock()
+
+    def submit_tokens(self, tokens: Tokens, rows: np.ndarray) -> Pending:
+        begin = super().submit_tokens
+        with self._lock:
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+
+        def compute() -> np.ndarray:
+            for text, error in self.fails.items():
+                if any(tokens_are(tokens, row, text) for row in rows):
+                    raise error
+            return begin(tokens, rows)()
+
+        future = self._pool.submit(compute)
+
+        def result() -> np.ndarray:
+            with self._lock:
+                self.under_way -= 1
+            return future.result()
+
+        return result
+
+
+def tokens_are(tokens: Tokens, row: int, text: str) -> bool:
+    """Whether the row of `tokens` is that text."""
+    ids = tokens.ids[tokens.offsets[row] : tokens.offsets[row + 1]]
+    return bytes(ids.tolist()).decode() == text
+
+
 @pytest.fixture
 def ref() -> EmbedderRef:
     """A reference to the fake embedder."""
@@ -96,6 +141,14 @@ def ref() -> EmbedderRef:
 def fake(ref: EmbedderRef, monkeypatch: pytest.MonkeyPatch) -> FakeEmbedder:
     """The fake embedder, in place of what `load` would build."""
     embedder = FakeEmbedder(ref)
+    monkeypatch.setattr("tasks.embed.embed_shard.load", lambda _ref: embedder)
+    return embedder
+
+
+@pytest.fixture
+def engine(ref: EmbedderRef, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+    """The fake embedder with several batches under way."""
+    embedder = FakeEngine(ref)
     monkeypatch.setattr("tasks.embed.embed_shard.load", lambda _ref: embedder)
     return embedder
 

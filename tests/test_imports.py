@@ -40,11 +40,15 @@ LATE = {
 
 HEAVY = {
     "tasks/embedders/open_clip_embedder.py",
+    "tasks/embedders/packed.py",
+    "tasks/embedders/prepacked.py",
     "tasks/embedders/sentence_transformers_embedder.py",
+    "tasks/embedders/static_text.py",
     "tasks/embedders/timm_embedder.py",
     "tasks/embedders/torch_device.py",
     "tasks/embedders/torch_images.py",
     "tasks/embedders/torch_lanes.py",
+    "tasks/embedders/transformer_text.py",
     "flows/demo/train_clip.py",
 }
 """Modules that may load them at the top, since they are themselves imported late."""

@@ -42,7 +42,7 @@ def describe(folder: ModelFolder, spec: EmbedderSpec) -> Description:
             f"embedder.model: {folder.path} is a {found}; a SentenceTransformer (dense vectors) "
             f"was expected"
         )
-    modules = _modules(folder)
+    modules = list_modules(folder)
     first_name, first = modules[0]
     static = first_name == "StaticEmbedding"
     max_length = UNBOUNDED if static else _max_length(first)
@@ -77,7 +77,7 @@ def describe(folder: ModelFolder, spec: EmbedderSpec) -> Description:
     )
 
 
-def _modules(folder: ModelFolder) -> list[tuple[str, ModelFolder]]:
+def list_modules(folder: ModelFolder) -> list[tuple[str, ModelFolder]]:
     """(class, folder) of each module in order; a plain transformer gets mean pooling."""
     listed = read_json(folder.path / "modules.json")
     if listed is None:

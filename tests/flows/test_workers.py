@@ -106,6 +106,25 @@ def test_max_workers_caps_them(notes, texts, bars, two_devices) -> None:
     assert bars.said == []  # one shard needs one process
 
 
+def test_one_gpu_gets_two_shards_at_a_time_in_this_process(notes, bars, monkeypatch) -> None:
+    monkeypatch.setattr(workers, "devices", lambda engine: [Place("GPU 0", {})])
+    monkeypatch.setattr("tasks.plan.shards.PER_SHARD", {"text": 8})
+    monkeypatch.setattr("tasks.embed.embed_shard.load", made_embedder.WordEmbedder)
+    asked: list[int] = []
+
+    class Runner(PlainRunner):
+        def map(self, stage, function, calls, **options):
+            asked.extend([options["workers"]] if stage == "embed" else [])
+            return super().map(stage, function, calls, **options)
+
+    assert notes.build(Runner(bars), yes=True).manifest.counts.embedded == 30
+    assert asked == [2]
+    assert bars.said == []
+    assert workers.shards_at_a_time("torch", 1) == 1
+    monkeypatch.setattr(workers, "devices", lambda engine: [])
+    assert workers.shards_at_a_time("torch", None) == 1
+
+
 @pytest.mark.parametrize(
     ("nodes", "visible", "count", "expected"),
     [
@@ -113,7 +132,7 @@ def test_max_workers_caps_them(notes, texts, bars, two_devices) -> None:
         (["nvidia0", "nvidia1", "nvidia2"], "2, 0", 2, ["2", "0"]),
         (["nvidia0", "nvidia1"], "GPU-77", 1, ["GPU-77"]),
         (["nvidia0", "nvidia1"], "", 0, []),
-        (["nvidia0", "nvidiactl"], None, 1, []),
+        (["nvidia0", "nvidiactl"], None, 1, ["0"]),
         ([], None, 0, []),
     ],
 )

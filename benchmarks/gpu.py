@@ -194,9 +194,9 @@ def watched(where: Any) -> Iterator[list[float]]:
         watcher.join()
 
 
-def main() -> int:
-    """Measure, print a table and one JSON line."""
-    args = _arguments()
+def main(words: list[str] | None = None) -> int:
+    """Measure, print a table and one JSON line; `words`: the command line, null = this one's."""
+    args = _arguments(words)
     import torch
 
     rates: list[Rate] = []
@@ -209,8 +209,12 @@ def main() -> int:
                 print(line(rates[-1]), flush=True)
     device = torch.cuda.get_device_name() if args.device == "cuda" else "cpu"
     print(json.dumps(answer(rates, device)))
-    missed = [rate for rate in rates if rate.share < TARGET]
-    return 1 if missed and args.device == "cuda" else 0
+    return exit_code(rates, args.device)
+
+
+def exit_code(rates: list[Rate], device: str) -> int:
+    """1 where a GPU misses the target."""
+    return int(device == "cuda" and any(rate.share < TARGET for rate in rates))
 
 
 def line(rate: Rate) -> str:
@@ -237,7 +241,7 @@ def answer(rates: list[Rate], device: str) -> dict[str, Any]:
     }
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(words: list[str] | None) -> argparse.Namespace:
     import torch
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -252,7 +256,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--million-tokens", type=float, default=24.0, help="of a small model")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a tiny model, seconds on any machine")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     args.warm, args.seconds, args.batch_tokens = 20_000, CEILING_SECONDS, BATCH_TOKENS
     if args.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""

@@ -157,3 +157,17 @@ def test_cores_are_shared_out_unless_the_user_said_how(monkeypatch) -> None:
     monkeypatch.setenv("RAYON_NUM_THREADS", "3")
     one, _ = workers.shared_out([Place("GPU 0", {workers.VISIBLE: "0"}), Place("GPU 1", {})])
     assert one.environment == {workers.VISIBLE: "0", "OMP_NUM_THREADS": "8"}
+
+
+def test_prefect_runs_have_workers_too(notes, two_devices, server, monkeypatch, tmp_path) -> None:
+    from flows.build import build
+    from schemas.spec import BuildOverrides
+
+    mark = tmp_path / "killed"
+    monkeypatch.setenv(made_embedder.DIES_AT, str(mark))
+
+    state = build(str(notes.spec_file()), BuildOverrides(yes=True), return_state=True)
+
+    assert state.is_completed(), state.message
+    assert state.result().manifest.counts.embedded == 30
+    assert not psutil.pid_exists(int(mark.read_text()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 
 from schemas.identity import HASH_BYTES
@@ -36,4 +35,6 @@ def repeated(numbers: np.ndarray) -> np.ndarray:
     Where they are hashes, most repeats are settled by eight bytes a row, and only those that are
     left need to be compared as they are.
     """
-    return pl.Series(numbers).is_duplicated().to_numpy()
+    ordered = np.sort(numbers)  # not by a hash table, which takes five times as much memory
+    again = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    return np.isin(numbers, again) if len(again) else np.zeros(len(numbers), bool)

@@ -19,6 +19,7 @@ from schemas.arrow import TABLE_NAMES
 from schemas.errors import VecmillError
 from schemas.progress import SILENT, Progress
 from schemas.refs import EmbedderRef, PlanRef
+from tasks.store.hashes import frame_hashes
 from tasks.store.vectors import read_vectors, release_vectors, vector_index
 from tasks.store.workdir import Store
 from tasks.table.vectors import vectors_at
@@ -74,7 +75,7 @@ def staged_rows(
     index = vector_index(store, embedder.vector_key)
     try:
         for window in _windows(plan, _window_rows(embedder.dimensions)):
-            places = window.join(index, on="content_hash", how="left", maintain_order="left")
+            places = window.hstack(index.find(frame_hashes(window["content_hash"])))
             for (part,), rows in places.partition_by(
                 "part", as_dict=True, include_key=False, maintain_order=True
             ).items():
@@ -111,7 +112,7 @@ def _windows(plan: PlanRef, rows: int) -> Iterator[pl.DataFrame]:
             if held and size + some.height > rows:
                 yield pl.concat(held)
                 held, size = [], 0
-            held.append(some.with_columns(pl.col("content_hash").cast(pl.Binary)).drop("class"))
+            held.append(some.drop("class"))
             size += some.height
     if size:
         yield pl.concat(held)

@@ -7,6 +7,7 @@ the same file write the same rows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -17,12 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.store.hashes import prefixes, repeated
-from tasks.store.workdir import Store, mark_used
+from schemas.identity import HASH_BYTES
+from tasks.store.hashes import hash_values, prefixes
+from tasks.store.workdir import ROWS_PER_GROUP, Store, mark_used
 
-HELD_BYTES = 96 << 20
-"""Bytes of vector files kept in memory while rows are put together: three or four large ones, or
-hundreds of small ones."""
+HELD_BYTES = 32 << 20
+"""Bytes of vector files kept in memory while rows are put together: one large one, or hundreds of
+small ones. Rows come in the order in which they were embedded, so a file is seldom looked into
+again."""
 
 VECTORS = "vectors"
 
@@ -38,11 +41,56 @@ def vectors_folder(vector_key: str) -> str:
     return f"{VECTORS}/{vector_key}"
 
 
-def vector_index(store: Store, vector_key: str) -> pl.DataFrame:
-    """Where each known content's vector lies.
+class VectorIndex:
+    """Where each known content's vector lies: 32 bytes a content, whatever its place is called.
 
-    Returns columns content_hash (binary, unique), file (categorical), at (uint32, row in the file).
+    `files` come in the order in which they are looked into; `hashes` (`S16`) are all they hold.
     """
+
+    def __init__(self, files: Sequence[str], held: Sequence[np.ndarray]) -> None:
+        self.files = list(files)
+        self.hashes = np.concatenate([np.empty(0, f"S{HASH_BYTES}"), *held])
+        self._names = pl.Series(self.files, dtype=pl.Enum(self.files))
+        order = np.argsort(prefixes(self.hashes), kind="stable")  # of equals the first file's
+        sizes = [len(each) for each in held]
+        self._file = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)[order]
+        self._at = np.concatenate([np.empty(0, np.uint32), *(np.arange(n) for n in sizes)])
+        self._at = self._at.astype(np.uint32)[order]
+        self.hashes = self.hashes[order]
+        self._prefixes = prefixes(self.hashes)
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    def find(self, hashes: np.ndarray) -> pl.DataFrame:
+        """For each of the hashes (`S16`) file (an enum) and at (uint32, row in the file), or nulls.
+
+        Eight bytes are searched for, and then compared whole.
+        """
+        wanted = prefixes(hashes)
+        at = np.searchsorted(self._prefixes, wanted)
+        found = np.full(len(hashes), -1, np.int64)
+        left = np.flatnonzero(at < len(self))
+        while len(left):  # once, but for different contents whose hashes begin alike
+            left = left[self._prefixes[at[left]] == wanted[left]]
+            same = self.hashes[at[left]] == hashes[left]
+            found[left[same]] = at[left[same]]
+            left = left[~same]
+            at[left] += 1
+            left = left[at[left] < len(self)]
+        places = pl.DataFrame({"place": found}).select(
+            pl.when(pl.col("place") >= 0).then(pl.col("place"))
+        )["place"]
+        return pl.DataFrame(
+            {
+                "file": self._names.gather(pl.Series(self._file).gather(places)),
+                "at": pl.Series(self._at).gather(places),
+            }
+        )
+
+
+def vector_index(store: Store, vector_key: str) -> VectorIndex:
+    """Where each known content's vector lies by now."""
     for _ in range(LISTINGS - 1):
         try:
             return _index(store, vector_key)
@@ -51,23 +99,10 @@ def vector_index(store: Store, vector_key: str) -> pl.DataFrame:
     return _index(store, vector_key)
 
 
-def _index(store: Store, vector_key: str) -> pl.DataFrame:
+def _index(store: Store, vector_key: str) -> VectorIndex:
     files = store.files(vectors_folder(vector_key))
     paths = [str(p) for p in sorted(files, key=lambda path: not path.name.startswith(MERGED))]
-    kind = pl.Enum(paths)  # a number for each row instead of a path
-    schema = {"content_hash": pl.Binary, "file": kind, "at": pl.UInt32}
-    frames = [
-        pl.DataFrame({"content_hash": pl.Series(_hashes(path).cast(pa.binary()))})
-        .with_row_index("at")
-        .with_columns(file=pl.lit(path, kind))
-        .select(list(schema))
-        for path in paths
-    ]
-    every = pl.concat([pl.DataFrame(schema=schema), *frames])
-    held = [prefixes(_hashes(path)) for path in paths]
-    if not repeated(np.concatenate([np.empty(0, np.uint64), *held])).any():
-        return every
-    return every.unique("content_hash", keep="first")
+    return VectorIndex(paths, [hash_values(_hashes(path)) for path in paths])
 
 
 def known_contents(store: Store, vector_key: str, hashes: pa.Array) -> np.ndarray:
@@ -131,5 +166,13 @@ def release_vectors() -> None:
 
 
 def _read(path: str) -> np.ndarray:
-    column = pq.read_table(path, columns=["vector"]).column("vector").combine_chunks()
-    return column.flatten().to_numpy().reshape(len(column), -1)
+    """A file's vectors, float32 `(n, d)`, one row group after the other."""
+    with pq.ParquetFile(path) as file:
+        width = file.schema_arrow.field("vector").type.list_size
+        out = np.empty((file.metadata.num_rows, width), np.float32)
+        start = 0
+        for batch in file.iter_batches(ROWS_PER_GROUP, columns=["vector"]):
+            column = batch.column(0)
+            out[start : start + len(column)] = column.flatten().to_numpy().reshape(-1, width)
+            start += len(column)
+    return out

@@ -10,7 +10,7 @@ figure, and nothing is left behind.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
@@ -103,7 +103,7 @@ def export(ref: EmbedderRef, folder: Path, load_torch: LoadTorch) -> None:
     traced = import_module("tasks.embedders.exported.traced")
     expected = _vectors(embedder, traced.noise)  # before tracing changes the model
     try:
-        with _quiet(), written_whole(folder) as temporary:
+        with _quiet(), traced.plain_attention(), written_whole(folder) as temporary:
             _write(temporary, embedder, ref, traced)
             _compare(temporary, ref, expected, traced.noise)
     except (VecmillError, MemoryError, OSError):
@@ -123,7 +123,7 @@ def _refused(ref: EmbedderRef, reason: str) -> UsageError:
 
 
 @contextmanager
-def _quiet() -> Any:
+def _quiet() -> Iterator[None]:
     """Without tracing's warnings about sizes: the comparison finds what they warn of."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -11,6 +11,8 @@ CPU, and takes the embedder's model apart for that: it is not used again.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,6 +160,17 @@ def _extras(model: Any, prompt: str) -> dict[str, Any]:
     if unknown:
         raise NotExportableError(f"its modules want {', '.join(sorted(unknown))}")
     return features
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Trace torch's attention module as single steps: its fused kernel is no engine's operation."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def _traceable(transformer: Any) -> None:

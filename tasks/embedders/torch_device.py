@@ -26,12 +26,6 @@ def device() -> torch.device:
     return torch.device("cpu")
 
 
-def device_name() -> str:
-    """The device's name: a GPU's model, else `cpu` or `mps`."""
-    where = device()
-    return torch.cuda.get_device_name() if where.type == "cuda" else where.type
-
-
 def token_budget(where: torch.device) -> int:
     """Padded tokens in a batch on that device."""
     return CPU_TOKEN_BUDGET if where.type == "cpu" else ACCELERATOR_TOKEN_BUDGET

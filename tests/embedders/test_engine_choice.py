@@ -270,6 +270,7 @@ def test_the_pairs_of_a_spec_come_simplest_first() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_every_engine_that_is_installed_passes_on_a_real_model(ref: EmbedderRef) -> None:
     made = choose(ref, TEXT, "b1")
     found = {f"{each['engine']} {each['precision']}": each for each in recorded(ref)["candidates"]}
@@ -280,4 +281,3 @@ def test_every_engine_that_is_installed_passes_on_a_real_model(ref: EmbedderRef)
         if each["left_out"] is None:
             assert each["one_minus_cos"] < (1e-6 if "fp32" in name else THRESHOLD), name
     assert found[f"{made.engine} {made.precision}"]["left_out"] is None
-    assert made.precision == "bf16" or made.engine != "torch", "fp32 torch is never the fastest"

@@ -41,6 +41,7 @@ LATE = {
 
 HEAVY = {
     "tasks/embedders/exported/clip_vocabulary.py",
+    "tasks/embedders/exported/library_models.py",
     "tasks/embedders/exported/traced.py",
     "tasks/embedders/open_clip_embedder.py",
     "tasks/embedders/sentence_transformers_embedder.py",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ctypes
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,11 +34,15 @@ def to_openvino(tower: Tower, folder: Path, name: str) -> str:
 
 
 def to_onnx(tower: Tower, folder: Path, name: str) -> str:
-    """Write `<name>.onnx`. Returns its name."""
+    """Write `<name>.onnx`. Returns its name.
+
+    By torch's older exporter: four times quicker than the newer one, without a package of its own,
+    and what it writes for MiniLM runs 12 % faster (torch 2.15, ONNX Runtime 1.31).
+    """
     import torch
 
     file = f"{name}.onnx"
-    with torch.inference_mode():
+    with torch.inference_mode(), stdout_to_stderr():
         torch.onnx.export(
             tower.module,
             tower.example,
@@ -45,6 +53,24 @@ def to_onnx(tower: Tower, folder: Path, name: str) -> str:
             dynamo=False,
         )
     return file
+
+
+@contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """Send what native code writes to standard output to standard error.
+
+    torch prints whole graphs there when it cannot export one, where a program that reads
+    vecmill's output expects one JSON document.
+    """
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        ctypes.CDLL(None).fflush(None)  # C's own buffer, which is written when it likes
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 CONVERT: dict[str, Callable[[Tower, Path, str], str]] = {

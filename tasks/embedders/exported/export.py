@@ -1,6 +1,6 @@
 """Export a model for another engine: once, from fp32 torch, and compared with it before it counts.
 
-    torch embedder ─ towers ─ convert ─ temporary folder ─ compare ─ rename → export
+    library's model ─ towers ─ convert ─ temporary folder ─ compare with torch ─ rename → export
 
 The comparison embeds a few texts and pictures with both: a trace that froze a size, a tokenizer
 that was not kept whole, an operation that the engine computes otherwise are refused here with the
@@ -10,7 +10,7 @@ figure, and nothing is left behind.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
@@ -33,7 +33,7 @@ from tasks.embedders.exported.folder import (
     read_export,
     written_whole,
 )
-from tasks.embedders.exported.samples import SAMPLES
+from tasks.embedders.exported.samples import SAMPLES, sample_pixels
 from tasks.embedders.protocol import Embedder
 
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 EXPORT_TOLERANCE = 1e-5
 """1 − cosine of the exported model in fp32 to torch: 1e-12 to 1e-7 measured for right ones."""
-
-SAMPLE_PICTURES = 3
 
 Vectors = dict[str, np.ndarray]
 """What was embedded → float32 `[n, d]`."""
@@ -101,11 +99,11 @@ def export(ref: EmbedderRef, folder: Path, load_torch: LoadTorch) -> None:
     reference = replace(ref, engine="torch", precision="fp32")
     embedder = load_torch(reference)
     traced = import_module("tasks.embedders.exported.traced")
-    expected = _vectors(embedder, traced.noise)  # before tracing changes the model
+    expected = _vectors(embedder)
     try:
-        with _quiet(), written_whole(folder) as temporary:
+        with _quiet(), traced.plain_attention(), written_whole(folder) as temporary:
             _write(temporary, embedder, ref, traced)
-            _compare(temporary, ref, expected, traced.noise)
+            _compare(temporary, ref, expected)
     except (VecmillError, MemoryError, OSError):
         raise
     except Exception as error:
@@ -123,22 +121,34 @@ def _refused(ref: EmbedderRef, reason: str) -> UsageError:
 
 
 @contextmanager
-def _quiet() -> Any:
-    """Without tracing's warnings about sizes: the comparison finds what they warn of."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def _quiet() -> Iterator[None]:
+    """Without tracing's warnings about sizes, which the comparison finds, and progress bars."""
+    from transformers.utils import logging as transformers_logging
+
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
 
 
 def _write(folder: Path, embedder: Embedder, ref: EmbedderRef, traced: Any) -> None:
     text: TextFacts | None = None
     image: ImageFacts | None = None
+    model = import_module("tasks.embedders.exported.library_models").library_model(ref)
     if "text" in ref.kinds:
-        made = TEXT_TOWERS[ref.kind](traced, embedder, ref)
+        made = TEXT_TOWERS[ref.kind](traced, model, ref)
         text = replace(made.facts, file=_convert(made.tower, folder, "text", ref))
         (folder / TOKENIZER).write_text(made.tokenizer, encoding="utf-8")
     if "image" in ref.kinds:
-        tower, transform = traced.image_tower(embedder)
+        transform = getattr(getattr(embedder, "images", None), "transform", None)
+        if transform is None:
+            raise traced.NotExportableError("its pictures are prepared by its own library alone")
+        tower = traced.image_tower(model, transform, sample_pixels(embedder))
         image = ImageFacts(_convert(tower, folder, "image", ref), transform.to_json())
     Export(ref.fingerprint, ref.engine, _versions(ref), text, image).write(folder)
 
@@ -147,7 +157,7 @@ def _convert(tower: Tower, folder: Path, name: str, ref: EmbedderRef) -> str:
     return CONVERT[ref.engine](tower, folder, name)
 
 
-def _vectors(embedder: Embedder, noise: Callable[[Embedder, int], np.ndarray]) -> Vectors:
+def _vectors(embedder: Embedder) -> Vectors:
     """What the embedder makes of the samples, each kind in a batch and alone."""
     vectors: Vectors = {}
     if "text" in embedder.ref.kinds:
@@ -155,17 +165,17 @@ def _vectors(embedder: Embedder, noise: Callable[[Embedder, int], np.ndarray]) -
         vectors["queries"] = embedder.embed_texts(SAMPLES, query=True)
         vectors["a text alone"] = embedder.embed_texts(SAMPLES[:1])
     if "image" in embedder.ref.kinds:
-        pixels = noise(embedder, SAMPLE_PICTURES)
+        pixels = sample_pixels(embedder)
         vectors["pictures"] = embedder.embed_pixels(pixels)
         vectors["a picture alone"] = embedder.embed_pixels(pixels[:1])
     return vectors
 
 
-def _compare(folder: Path, ref: EmbedderRef, expected: Vectors, noise: Any) -> None:
+def _compare(folder: Path, ref: EmbedderRef, expected: Vectors) -> None:
     """Raise `UsageError` when the export in `folder` gives other vectors than `expected`."""
     found = read_export(folder)
     assert found is not None
-    given = _vectors(ExportedEmbedder(replace(ref, precision="fp32"), folder, found), noise)
+    given = _vectors(ExportedEmbedder(replace(ref, precision="fp32"), folder, found))
     for what, vectors in expected.items():
         if (off := _distance(vectors, given[what])) > EXPORT_TOLERANCE:
             raise _refused(
@@ -190,7 +200,7 @@ def _versions(ref: EmbedderRef) -> dict[str, str]:
     return {package: version(package) for package in packages}
 
 
-TEXT_TOWERS: dict[str, Callable[[Any, Embedder, EmbedderRef], Any]] = {
+TEXT_TOWERS: dict[str, Callable[[Any, Any, EmbedderRef], Any]] = {
     "sentence-transformers": lambda traced, *given: traced.sentence_tower(*given),
     "open-clip": lambda traced, *given: traced.clip_text_tower(*given),
 }

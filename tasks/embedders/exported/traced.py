@@ -1,36 +1,33 @@
-"""The towers of a loaded torch embedder as modules that can be traced: arrays in, vectors out.
+"""The towers of a library's model as modules that can be traced: arrays in, vectors out.
 
     text    ids, mask[, pooled] → transformer → pooling → head → float32 [n, full]
     image   pixels → normalised → image tower                  → float32 [n, full]
 
 What decides a vector besides the arrays (the library's extra features for a prompt) is worked out
 here once, or the model is refused. Whether the trace is right for other sizes than its example's is
-not seen here: the exported model is compared with the loaded one afterwards. Tracing is done on the
-CPU, and takes the embedder's model apart for that: it is not used again.
+not seen here: the exported model is compared with the torch engine afterwards.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from schemas.refs import EmbedderRef
-from tasks.embedders.batching import stack_pixels
+from tasks.embedders.exported.clip_tokenizer import ClipTokenizer
 from tasks.embedders.exported.clip_vocabulary import converted
 from tasks.embedders.exported.embedder import channels_last
 from tasks.embedders.exported.folder import TOKENIZER, TextFacts
 from tasks.embedders.exported.samples import SAMPLES
 from tasks.embedders.image_transform import ImageTransform
-from tasks.embedders.protocol import Embedder
 
 NON_TENSORS = frozenset({"prompt_length", "modality"})
 """What the library's preprocessing gives besides tensors and is known here."""
-
-TRACEABLE_ATTENTION = ("sdpa", "eager")
 
 EXAMPLE_ROWS, EXAMPLE_TOKENS = 3, 16
 """Of the example that is traced: neither 1, which tracing would take for a constant."""
@@ -115,21 +112,19 @@ class _Pictures(torch.nn.Module):
         return encode(values).float()
 
 
-def sentence_tower(embedder: Embedder, ref: EmbedderRef) -> TextTower:
-    """The text tower of a sentence-transformers model.
+def sentence_tower(model: Any, ref: EmbedderRef) -> TextTower:
+    """The text tower of a SentenceTransformer.
 
     Raises `NotExportableError` for one without a transformer, or that wants more than its tokens.
     """
-    model: Any = getattr(embedder, "model", None)
-    parts: list[Any] = list(model) if isinstance(model, torch.nn.Sequential) else []
-    if not parts or type(parts[0]).__name__ != "Transformer":
+    parts: list[Any] = list(model)
+    if type(parts[0]).__name__ != "Transformer":
         raise NotExportableError("it has no transformer: a table of word vectors gains nothing")
     extras = [_extras(model, prompt) for prompt in (ref.prompt, ref.query_prompt)]
     lengths = (extras[0].get("prompt_length", 0), extras[1].get("prompt_length", 0))
     excludes = any(lengths) and any(
         getattr(part, "include_prompt", True) is False for part in parts
     )
-    _traceable(parts[0].model)
     tokenizer = model.tokenizer
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -160,10 +155,15 @@ def _extras(model: Any, prompt: str) -> dict[str, Any]:
     return features
 
 
-def _traceable(transformer: Any) -> None:
-    """Give the transformer an attention that can be traced."""
-    if getattr(transformer.config, "_attn_implementation", "sdpa") not in TRACEABLE_ATTENTION:
-        transformer.set_attn_implementation(TRACEABLE_ATTENTION[0])
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Trace torch's attention module as single steps: its fused kernel is no engine's operation."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def _token_tower(module: torch.nn.Module, names: tuple[str, ...], facts: TextFacts) -> Tower:
@@ -175,10 +175,10 @@ def _token_tower(module: torch.nn.Module, names: tuple[str, ...], facts: TextFac
     ids[0, short] = facts.pad
     axes = {0: "rows", 1: "width"}
     example = (ids, *[mask.clone() for _ in names[1:]])
-    return Tower(module.eval().cpu(), names, example, tuple(axes for _ in names))
+    return Tower(module.eval(), names, example, tuple(axes for _ in names))
 
 
-def clip_text_tower(embedder: Embedder, ref: EmbedderRef) -> TextTower:
+def clip_text_tower(model: Any, ref: EmbedderRef) -> TextTower:
     """The text tower of an open_clip model: ids of one fixed width, no mask."""
     width = int(ref.config["max_length"])
     made = converted(ref.folder, width, list(SAMPLES))
@@ -186,32 +186,14 @@ def clip_text_tower(embedder: Embedder, ref: EmbedderRef) -> TextTower:
         raise NotExportableError("its tokenizer works with the open_clip library alone")
     tokenizer, clip = made
     facts = TextFacts(file="", tokenizer=TOKENIZER, max_length=width, clip=clip)
-    ids = torch.from_numpy(embedder.tokenize(SAMPLES[:EXAMPLE_ROWS]).ids.astype(np.int64))
-    example = (ids.reshape(EXAMPLE_ROWS, width),)
-    module = _Words(_model(embedder)).eval().cpu()
-    return TextTower(Tower(module, ("ids",), example, ({0: "rows"},)), facts, tokenizer)
+    ours = ClipTokenizer(tokenizer, clip, prompt="", query_prompt="")
+    ids = ours.tokenize(SAMPLES[:EXAMPLE_ROWS]).ids.reshape(EXAMPLE_ROWS, width)
+    example = (torch.from_numpy(ids.astype(np.int64)),)
+    tower = Tower(_Words(model).eval(), ("ids",), example, ({0: "rows"},))
+    return TextTower(tower, facts, tokenizer)
 
 
-def image_tower(embedder: Embedder) -> tuple[Tower, ImageTransform]:
-    """The image tower of an open_clip or timm model, and what pictures go through before it."""
-    transform = getattr(getattr(embedder, "images", None), "transform", None)
-    if transform is None:
-        raise NotExportableError("its pictures are prepared by its own library alone")
-    pixels = torch.from_numpy(channels_last(noise(embedder, EXAMPLE_ROWS)))
-    module = _Pictures(_model(embedder), transform).eval().cpu()
-    return Tower(module, ("pixels",), (pixels,), ({0: "rows"},)), transform
-
-
-def noise(embedder: Embedder, count: int) -> np.ndarray:
-    """Prepared pictures of random pixels: uint8 `[count, 3, h, w]`."""
-    random = np.random.default_rng(0)
-    shape = (96, 128, 3)
-    pictures = [Image.fromarray(random.integers(0, 256, shape, np.uint8)) for _ in range(count)]
-    return stack_pixels([embedder.prepare_image(picture) for picture in pictures])
-
-
-def _model(embedder: Embedder) -> torch.nn.Module:
-    model = getattr(embedder, "model", None)
-    if not isinstance(model, torch.nn.Module):
-        raise NotExportableError("its torch form has no module to trace")
-    return model
+def image_tower(model: Any, transform: ImageTransform, pixels: np.ndarray) -> Tower:
+    """The image tower of an open_clip or timm model: `pixels` are prepared, `[n, 3, h, w]`."""
+    example = (torch.from_numpy(channels_last(pixels)),)
+    return Tower(_Pictures(model, transform).eval(), ("pixels",), example, ({0: "rows"},))

@@ -264,3 +264,27 @@ def test_a_reference_without_a_folder_for_exports_is_refused(
 
     with pytest.raises(VecmillError, match=r"engine openvino needs a folder.*or use torch"):
         load(ref)
+
+
+def test_a_model_that_an_engine_has_no_operation_for_is_refused_in_one_line(
+    ref_of: Callable[..., Any],
+    tiny_timm: Path,
+    tmp_path: Path,
+    fresh: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    import torch
+
+    from tasks.embedders.exported import traced
+
+    odd = traced._Pictures.forward
+    monkeypatch.setattr(
+        traced._Pictures, "forward", lambda self, pixels: torch.special.i0e(odd(self, pixels))
+    )
+    ref = ref_of("timm", tiny_timm, "onnx", exports=tmp_path)
+
+    with pytest.raises(UsageError, match=r"'onnx'.*UnsupportedOperator.*i0e.*engine: torch"):
+        load(ref)
+    assert capfd.readouterr().out == ""
+    assert list(folder_of(ref).parent.iterdir()) == []

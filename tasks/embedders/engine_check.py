@@ -79,7 +79,7 @@ def take_reference(ref: EmbedderRef) -> Reference:
             )
         once = _clocked(run, 1)
         copies[kind] = max(1, min(MOST_COPIES, math.ceil(RUN_SECONDS / once)))
-        seconds[kind] = _best(run, copies[kind], once)
+        seconds[kind] = _best(run, copies[kind], once if copies[kind] == 1 else None)
     return Reference(vectors, seconds, copies)
 
 
@@ -107,9 +107,14 @@ def try_engine(ref: EmbedderRef, reference: Reference) -> Trial:
                 return trial
             seconds[kind] = _best(run, reference.copies[kind])
         return replace(trial, seconds=seconds)
-    except Exception as error:  # noqa: BLE001  another engine's or a device's; told, never hidden
-        said = " ".join(str(error).split())
-        return replace(trial, problem=f"{type(error).__name__}: {said}")
+    except VecmillError as error:
+        return replace(trial, problem=_on_one_line(error))
+    except Exception as error:  # noqa: BLE001  the engine's, or the device's: told, never hidden
+        return replace(trial, problem=f"{type(error).__name__}: {_on_one_line(error)}")
+
+
+def _on_one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
 
 
 @dataclass(frozen=True)
@@ -203,15 +208,12 @@ def _pictures() -> list[Image]:
     return check_pictures()
 
 
-def _best(run: Callable[[int], Any], copies: int, best: float = math.inf) -> float:
-    """Seconds by the clock that the inputs take once: the best of some runs, and of `best`."""
-    spent = 0.0 if math.isinf(best) else best
-    for _ in range(RUNS):
-        if spent > PATIENCE:
-            break
-        seconds = _clocked(run, copies)
-        best, spent = min(best, seconds / copies), spent + seconds
-    return best
+def _best(run: Callable[[int], Any], copies: int, first: float | None = None) -> float:
+    """Seconds by the clock that the inputs take once: the best of some runs; `first` was one."""
+    seconds = [] if first is None else [first]
+    while len(seconds) < RUNS and sum(seconds) <= PATIENCE:
+        seconds.append(_clocked(run, copies))
+    return min(seconds) / copies
 
 
 def _clocked(run: Callable[[int], Any], copies: int) -> float:

@@ -29,9 +29,9 @@ WORTH_IT = 1.1
 """A candidate must be more than 10 % faster than a simpler one: less is noise (two runs of one
 engine differ by up to 5 % on a quiet machine), and not worth another library."""
 
-QUICK = 0.05
-"""Seconds for the 64 inputs under which torch fp32 is taken on a CPU without trying others: over a
-thousand inputs a second, so that exporting costs more than most such spaces take to embed."""
+QUICK = 0.1
+"""Seconds for the 64 inputs under which torch fp32 is taken on a CPU without trying others: at over
+six hundred inputs a second exporting takes longer than most such spaces."""
 
 Say = Callable[[str], None]
 

@@ -55,7 +55,7 @@ def unload(ref: EmbedderRef) -> None:
 
 def _built(ref: EmbedderRef) -> Embedder:
     if ref.engine != "torch":
-        return load_exported(ref, _built)
+        return load_exported(ref, _torch_one)
     loader = _loader(ref.kind)
     try:
         return loader(ref)
@@ -68,6 +68,11 @@ def _built(ref: EmbedderRef) -> Embedder:
             f"{type(error).__name__}: {message} Load it with the library itself to see more, or "
             f"fetch the model again"
         ) from error
+
+
+def _torch_one(ref: EmbedderRef) -> Embedder:
+    """The torch embedder to export from: the one that is loaded already, if it is."""
+    return _loaded.get((ref.kind, ref.vector_key)) or _built(ref)
 
 
 def _loader(kind: str) -> Callable[[EmbedderRef], Embedder]:

@@ -5,16 +5,29 @@ from __future__ import annotations
 import io
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from flows.demo import specs
 from flows.demo.demo import run_demo
 from flows.demo.material import Size
 from schemas.errors import MissingExtraError, UsageError
 
 SMALL = Size(records=200, pictures=240, packages=("rich", "sqlalchemy"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plain_engine() -> Iterator[None]:
+    """Both specs name torch in fp32: trying other engines takes longer than so few records."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PYTHON_DOCS", "SCENES"):
+            text = getattr(specs, name)
+            named = text.replace("embedder:\n", "embedder:\n  engine: torch\n  precision: fp32\n")
+            patch.setattr(specs, name, named)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from tasks.embedders import engine_choice
 from tasks.embedders.engine_check import Reference
 from tasks.embedders.engine_choice import choose
 from tasks.embedders.engine_records import choice_path, decide, read_check
-from tasks.embedders.engine_trial import Trial
+from tasks.embedders.engine_trial import THRESHOLD, Trial
 from tasks.embedders.resolve import resolve
 
 TEXT = frozenset({"text"})
@@ -267,3 +267,17 @@ def test_the_pairs_of_a_spec_come_simplest_first() -> None:
     assert pairs("auto", "auto")[0] == ("torch", "fp32")
     assert pairs("auto", "bf16") == [("torch", "bf16"), ("openvino", "bf16")]
     assert pairs("onnx", "bf16") == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_engine_that_is_installed_passes_on_a_real_model(ref: EmbedderRef) -> None:
+    made = choose(ref, TEXT, "b1")
+    found = {f"{each['engine']} {each['precision']}": each for each in recorded(ref)["candidates"]}
+
+    assert len(found) == 5
+    for name, each in found.items():
+        assert each["left_out"] is None or "not installed" in each["left_out"], name
+        if each["left_out"] is None:
+            assert each["one_minus_cos"] < (1e-6 if "fp32" in name else THRESHOLD), name
+    assert found[f"{made.engine} {made.precision}"]["left_out"] is None

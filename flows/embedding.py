@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from flows.embedding_cost import account
 from flows.job import Job
@@ -89,7 +90,7 @@ def _embed_shards(
     job: Job, embedder: EmbedderRef, shards: list[Shard], rows: int
 ) -> list[ShardResult]:
     """Every shard's result: those that another builder is at come last, when it may be done."""
-    from tasks.embed.workers import worker_processes
+    from tasks.embed.workers import shards_at_a_time, worker_processes
 
     if shards:
         name = f"{embedder.model} ({embedder.engine}, {embedder.precision})"
@@ -97,31 +98,29 @@ def _embed_shards(
     most = job.overrides.max_workers or job.spec.compute.max_workers
     with worker_processes(embedder, len(shards), most, job.runner.say) as workers:
         fixed = (embedder, job.store, job.table.storage_options, job.overrides.retry)
-        results = _embed_each(job, workers, [(s, *fixed) for s in shards], rows)
+        at_a_time = len(workers) if workers else shards_at_a_time(embedder.engine, most)
+        embed = partial(_embed_each, job, workers, at_a_time)
+        results = embed([(s, *fixed) for s in shards], rows)
         left = [i for i, result in enumerate(results) if result.claimed_by is not None]
         if left:
             builders = sorted({str(results[i].claimed_by) for i in left})
             job.runner.say(f"{len(left)} shards were left to other builders: {', '.join(builders)}")
             calls = [(shards[i], *fixed, PATIENCE) for i in left]
             rows = sum(shards[i].length for i in left)
-            again = _embed_each(job, workers, calls, rows)
+            again = embed(calls, rows)
             for i, result in zip(left, again, strict=True):
                 results[i] = result
     return results
 
 
 def _embed_each(
-    job: Job, workers: ProcessPool | None, calls: list[tuple], rows: int
+    job: Job, workers: ProcessPool | None, at_a_time: int, calls: list[tuple], rows: int
 ) -> list[ShardResult]:
     """One shard for each of `calls`, in the worker processes or, without any, here."""
     from tasks.embed.embed_shard import embed_shard
     from tasks.embed.workers import embed_shard_in_worker
 
+    embed = embed_shard if workers is None else embed_shard_in_worker
+    calls = calls if workers is None else [(workers, *call) for call in calls]
     retry = Retry(RETRIES, RETRY_SECONDS, may_pass)
-    if workers is None:
-        return job.runner.map("embed", embed_shard, calls, rows=rows, retry=retry)
-    calls = [(workers, *call) for call in calls]
-    many = len(workers)
-    return job.runner.map(
-        "embed", embed_shard_in_worker, calls, rows=rows, workers=many, retry=retry
-    )
+    return job.runner.map("embed", embed, calls, rows=rows, workers=at_a_time, retry=retry)

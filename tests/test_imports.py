@@ -43,6 +43,7 @@ HEAVY = {
     "tasks/embedders/exported/clip_vocabulary.py",
     "tasks/embedders/exported/traced.py",
     "tasks/embedders/open_clip_embedder.py",
+    "tasks/embedders/open_clip_text.py",
     "tasks/embedders/packed.py",
     "tasks/embedders/prepacked.py",
     "tasks/embedders/sentence_transformers_embedder.py",

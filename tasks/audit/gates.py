@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from schemas.manifest import AuditResult, Counts
 from schemas.spec import Severity
+from tasks.store.memory import frugal
 from tasks.table.dataset import TableRef, open_version
 from tasks.table.vectors import matrix, vectors_at
 
@@ -41,6 +42,11 @@ SEED = 20_261_120
 """The same candidate gets the same verdict."""
 
 BATCH_ROWS = 8_192
+
+READ_AHEAD = 2
+READ_BYTES = 32 << 20
+"""Batches, fragments and bytes that Lance reads ahead: by itself it holds up to 2 GB."""
+
 EXAMPLES = 3
 
 
@@ -90,7 +96,13 @@ def audit_candidate(
     `written_files` are the data files that the build wrote. `severity` is that of `audit.quality`
     (`off`: only the counts and the ids are looked at, which always refuse).
     """
-    dataset = open_version(ref, version)
+    with frugal():
+        return _audit(open_version(ref, version), written_files, expected, severity)
+
+
+def _audit(
+    dataset: Any, written_files: Collection[str], expected: Expected, severity: Severity
+) -> list[AuditResult]:
     results = [_counts(dataset, expected.counts), _ids_unique(dataset)]
     if severity == "off":
         return results
@@ -176,7 +188,14 @@ def _look(dataset: Any, fragments: list[Any], normalize: bool) -> _Seen:
     seen = _Seen()
     if not fragments:
         return seen
-    scanner = dataset.scanner(columns=["id", "vector"], fragments=fragments, batch_size=BATCH_ROWS)
+    scanner = dataset.scanner(
+        columns=["id", "vector"],
+        fragments=fragments,
+        batch_size=BATCH_ROWS,
+        batch_readahead=READ_AHEAD,
+        fragment_readahead=READ_AHEAD,
+        io_buffer_size=READ_BYTES,
+    )
     for batch in scanner.to_batches():
         vectors, ids = matrix(batch.column("vector")), batch.column("id")
         seen.rows += batch.num_rows

@@ -23,6 +23,9 @@ from tasks.store.workdir import Store
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
+SHARDS_ON_A_GPU = 2
+"""One that is embedded, and one that is read or written meanwhile."""
+
 DEVICE_NODES = Path("/dev")
 """Where the driver shows each GPU of the machine, or of the container, as `nvidia<n>`."""
 
@@ -63,13 +66,21 @@ def embed_shard_in_worker(
     return workers.call(embed_shard, *arguments, progress=progress, what=what)
 
 
+def shards_at_a_time(engine: str, most: int | None) -> int:
+    """How many shards one process embeds beside each other, at most `most`.
+
+    A GPU takes the batches of one while the other's texts are read or its vectors are written.
+    """
+    return min(SHARDS_ON_A_GPU, most or SHARDS_ON_A_GPU) if devices(engine) else 1
+
+
 def devices(engine: str) -> list[Place]:
     """The GPUs that a worker may have, as far as `CUDA_VISIBLE_DEVICES` shows them.
 
-    The other engines compute on the CPU. torch is imported only where there can be two GPUs.
+    The other engines compute on the CPU. torch is imported only where there is a GPU at all.
     """
     nodes = [each for each in DEVICE_NODES.glob("nvidia*") if each.name[len("nvidia") :].isdigit()]
-    if engine != "torch" or len(nodes) < 2:
+    if engine != "torch" or not nodes:
         return []
     import torch
 

@@ -2,11 +2,12 @@
 
     texts ─ pieces ─ one process each: Rust tokenizer, ids → int32 array ─ one `Tokens`
 
-The Rust tokenizer itself uses every core and holds no lock. What it gives, a list of Python
-integers for each text, has to be taken over under Python's lock, in the process that also feeds
-the GPU: 60 ns for each token, beside about 1 µs of a core for tokenising it. Arrays come from a
-process at a copy's cost. On a CPU the model takes a hundred times longer than its tokenizer, and
-nothing is gained.
+On an H200 with 16 cores a model of MiniLM's size takes 10 million tokens a second. The Rust
+tokenizer gives 7.5 million there on all cores; taking over its lists of Python integers, under
+Python's lock and in the process that also feeds the GPU, leaves 4.7 to 5.8. A table of words
+(`word_table.py`) gives 8 million a core, but holds the lock. Arrays from other processes cost this
+one 10 ns a token. On a CPU the model takes a hundred times longer than its tokenizer, and nothing
+is gained.
 """
 
 from __future__ import annotations
@@ -33,17 +34,22 @@ PIECE = 512
 LEFT_FREE = 2
 """Cores for the process that feeds the GPU and for reading what comes next."""
 
+MOST_PROCESSES = 4
+"""They gave 21 to 28 million tokens a second, twice what a small model takes; each is a thread of
+this process more, which takes its lock from the one that feeds the GPU (14 of them: 3 % slower)."""
+
 
 class ParallelTokenizer(FastTokenizer):
     """A `FastTokenizer` whose long lists are tokenised in `processes` child processes.
 
-    They start with the first long list and end with this process. `processes` null: one a
-    core, but for two.
+    They start with the first long list and end with this process. `processes` null: as
+    the cores allow.
     """
 
     def __init__(self, content: str, *, processes: int | None = None, **options: Any) -> None:
         super().__init__(content, **options)
-        self._processes = processes or max(1, usable_cores() - LEFT_FREE)
+        cores = usable_cores() - LEFT_FREE
+        self._processes = processes or max(1, min(MOST_PROCESSES, cores))
         self._first = (tokenize_here, content, options)
 
     def tokenize(self, texts: Sequence[str], *, query: bool = False) -> Tokens:
@@ -51,7 +57,8 @@ class ParallelTokenizer(FastTokenizer):
         if len(texts) < FEWEST or self._processes < 2:
             return super().tokenize(texts, query=query)
         refuse_empty(texts)
-        pieces = [list(texts[i : i + PIECE]) for i in range(0, len(texts), PIECE)]
+        size = min(PIECE, -(-len(texts) // self._processes))
+        pieces = [list(texts[i : i + size]) for i in range(0, len(texts), size)]
         pool, threads = self._pool
         made = threads.map(lambda piece: pool.call(tokenize_piece, piece, query), pieces)
         return joined(list(made), query)

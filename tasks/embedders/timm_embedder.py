@@ -11,7 +11,7 @@ import torch
 from schemas.refs import EmbedderRef
 from tasks.embedders.batching import BatchingEmbedder
 from tasks.embedders.protocol import Pending
-from tasks.embedders.torch_device import device
+from tasks.embedders.torch_device import device, dtype
 from tasks.embedders.torch_images import TorchImages
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ def load_timm(ref: EmbedderRef) -> Timm:
     model = timm.create_model(f"local-dir:{ref.folder}", pretrained=True, num_classes=0)
     config = timm.data.resolve_model_data_config(model)
     transform = timm.data.create_transform(**config, is_training=False)
-    dtype = torch.bfloat16 if ref.precision == "bf16" else torch.float32
-    model = model.eval().to(where, dtype, memory_format=torch.channels_last)
-    return Timm(ref, model, transform, where, dtype)
+    kind = dtype(ref, where)
+    model = model.eval().to(where, kind, memory_format=torch.channels_last)
+    return Timm(ref, model, transform, where, kind)
 
 
 class Timm(BatchingEmbedder):
@@ -38,13 +38,21 @@ class Timm(BatchingEmbedder):
         model: Any,
         transform: Any,
         where: torch.device,
-        dtype: torch.dtype,
+        kind: torch.dtype,
     ) -> None:
         super().__init__(ref)
         self.model = model
-        self.images = TorchImages(ref, model, transform, where, dtype)
-        self.image_batch = self.images.batch
+        self.images = TorchImages(ref, model, model, transform, where, kind)
         self.in_flight = self.images.in_flight
+
+    @property
+    def image_batch(self) -> int:  # type: ignore[bad-override]  # it may change
+        """Pictures in a batch."""
+        return self.images.batch
+
+    @image_batch.setter
+    def image_batch(self, pictures: int) -> None:
+        self.images.batch = pictures
 
     def prepare_image(self, picture: Image) -> np.ndarray:
         """An upright RGB picture, resized as the library does it: uint8 `[3, h, w]`."""

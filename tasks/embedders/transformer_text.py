@@ -26,6 +26,7 @@ from tasks.embedders.batching import BatchingEmbedder, refuse_empty
 from tasks.embedders.budget import TokenBudget
 from tasks.embedders.description import UNBOUNDED
 from tasks.embedders.fast_tokenizer import FastTokenizer
+from tasks.embedders.parallel_tokenizer import ParallelTokenizer
 from tasks.embedders.prepacked import prepack
 from tasks.embedders.protocol import Pending
 from tasks.embedders.tokens import Tokens
@@ -114,7 +115,8 @@ class TransformerText(BatchingEmbedder):
         }
         self._pad = model.tokenizer.pad_token_id or 0
         self._pad_left = model.tokenizer.padding_side == "left"
-        self._tokenizer = _tokenizer(ref, model.tokenizer)
+        self._tokenizer = _tokenizer(ref, model.tokenizer, where)
+        self.tokenizes_ahead = where.type != "cpu"
         self._lanes = lanes(where)
         self.in_flight = self._lanes.in_flight
         self._budget = TokenBudget(ref, device_name(where), token_budget(where), budgets(where))
@@ -145,17 +147,22 @@ class TransformerText(BatchingEmbedder):
         or differs, and padding, which the library itself does, stays.
         """
         config = self.model[0].model.config
-        tokens, rows = self.tokenize(PROBES), np.arange(len(PROBES))
-        expected = self._vectors(tokens, rows)
+        expected = self._probe()
         before = config._attn_implementation
         try:
             self._pack(packed.ATTENTION)
-            apart = 1 - torch.cosine_similarity(self._vectors(tokens, rows), expected)
-            if bool((apart <= tolerance).all()):
+            apart = 1 - (self._probe() * expected).sum(axis=1)
+            if (apart <= tolerance).all():
                 return
         except (RuntimeError, TypeError, ValueError, KeyError, IndexError, AttributeError):
             pass  # not packable: no reason to fail, the padded way works
         self._pack(before)
+
+    def _probe(self) -> np.ndarray:
+        """The probes' vectors at unit length, computed where batches are: float32 `[n, d]`."""
+        tokens, rows = self.tokenize(PROBES), np.arange(len(PROBES))
+        vectors = self._lanes.submit(partial(self._vectors, tokens, rows))()
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     def _pack(self, attention: str) -> None:
         self.model[0].model.config._attn_implementation = attention
@@ -272,11 +279,17 @@ class TransformerText(BatchingEmbedder):
         return features
 
 
-def _tokenizer(ref: EmbedderRef, library: Any) -> FastTokenizer | LibraryTokenizer:
-    """The library's tokenizer without its Python where that gives the same tokens."""
+def _tokenizer(
+    ref: EmbedderRef, library: Any, where: torch.device
+) -> FastTokenizer | LibraryTokenizer:
+    """The library's tokenizer without its Python where that gives the same tokens.
+
+    An accelerator is faster than one process can tokenise.
+    """
     if not library.is_fast or library.truncation_side != "right":
         return LibraryTokenizer(ref, library)
-    return FastTokenizer(
+    kind = FastTokenizer if where.type == "cpu" else ParallelTokenizer
+    return kind(
         library.backend_tokenizer.to_str(),  # with all that the library changed in it
         prompt=ref.prompt,
         query_prompt=ref.query_prompt,

@@ -14,14 +14,17 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from schemas.identity import digest_json
 from schemas.reasons import Reason
 from schemas.refs import ItemsPart, RecordsPart, RejectsRef
 from tasks.ingest.kept import keep_rows
 from tasks.ingest.published import CONTENDERS, PublishedRef, find_contenders, relative
+from tasks.store.hashes import repeated
 from tasks.store.workdir import RejectsWriter, Store, read_rejects_ref
 
 REPEATS_VERSION = 1
@@ -179,21 +182,28 @@ def _suspects(parts: Sequence[RecordsPart], contenders: pl.DataFrame) -> pl.Data
     for source in dict.fromkeys(part.source for part in parts):
         own = [(at, part) for at, part in enumerate(parts) if part.source == source]
         hashes = [_hashed_keys(part) for _, part in own]
-        rivals = contenders.filter(pl.col("source") == source).select(pl.col("key").hash(SEED))
-        again = pl.concat([*hashes, rivals.to_series()]).is_duplicated()
+        rivals = contenders.filter(pl.col("source") == source)["key"].hash(SEED).to_numpy()
+        again = repeated(np.concatenate([*hashes, rivals]))
         start = 0
         for (at, part), mine in zip(own, hashes, strict=True):
-            here = again.slice(start, len(mine))
+            here = again[start : start + len(mine)]
             start += len(mine)
             if here.any():
-                found = pl.read_parquet(part.path, columns=["source", "key", "row"]).filter(here)
+                found = pl.read_parquet(part.path, columns=["source", "key", "row"]).filter(
+                    pl.Series(here)
+                )
                 frames.append(found.with_columns(part=pl.lit(at, pl.Int64)))
     return pl.concat(frames)
 
 
-def _hashed_keys(part: RecordsPart) -> pl.Series:
-    """A 64-bit hash of each key, in file order."""
-    return pl.scan_parquet(part.path).select(pl.col("key").hash(SEED)).collect().to_series()
+def _hashed_keys(part: RecordsPart) -> np.ndarray:
+    """A 64-bit hash of each key, in file order: uint64 `[n]`."""
+    file = pq.ParquetFile(part.path)
+    hashes = [
+        pl.Series(batch.column(0)).hash(SEED).to_numpy()
+        for batch in file.iter_batches(columns=["key"])
+    ]
+    return np.concatenate([np.empty(0, np.uint64), *hashes])
 
 
 def _rejects(losers: pl.DataFrame, parts: Sequence[RecordsPart]) -> pa.Table:

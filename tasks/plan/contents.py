@@ -13,10 +13,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 
-from schemas.arrow import HASH
+from schemas.identity import HASH_BYTES
 from schemas.refs import ItemsPart
-from tasks.store.hashes import hash_values, repeated
+from tasks.store.hashes import frame_hashes, prefixes, repeated
 from tasks.store.items import item_frames
+from tasks.store.vectors import VectorIndex
 
 KIND_ORDER = ("text", "image")
 """Shards are of one kind: all texts first."""
@@ -27,30 +28,28 @@ COLUMNS = ["content_hash", "id", "source", "key", "uri", "size"]
 class MissingContents:
     """Gathers the contents without a vector from the rows of a plan, which come in item order.
 
-    `known` (column content_hash) has a vector in the `workdir`; `overwrite`: every row is written.
+    `known` are the vectors in the `workdir`; `overwrite`: every row is written.
     """
 
-    def __init__(self, items: Sequence[ItemsPart], known: pl.DataFrame, overwrite: bool) -> None:
+    def __init__(self, items: Sequence[ItemsPart], known: VectorIndex, overwrite: bool) -> None:
         self._items = items
         self._number = {part.path: n for n, part in enumerate(items)}
-        self._known = known.lazy().select("content_hash")
-        self._any_known = not known.is_empty()
+        self._known = known
         self._written = pl.col("vector_rowaddr").is_null()
         if not overwrite:
             self._written &= pl.col("class") != "unchanged"
-        self._hashes = [np.empty(0, "S16")]
+        self._hashes = [np.empty(0, f"S{HASH_BYTES}")]
         self._parts = [np.empty(0, np.int32)]
         self._rows = [np.empty(0, np.int64)]
 
     def add(self, plan: pl.DataFrame) -> None:
         """Take in rows of the plan: columns class, content_hash, part, row, vector_rowaddr."""
-        wanted = plan.lazy().filter(self._written).select("content_hash", "part", "row")
-        if self._any_known:
-            # The join promises no order, and two builders must cut the same shards.
-            wanted = wanted.join(self._known, on="content_hash", how="anti", maintain_order="left")
-        found = wanted.collect()
-        hashes = found["content_hash"].to_arrow().cast("binary").cast(HASH)
-        self._hashes.append(hash_values(hashes).copy())
+        wanted = plan.select("class", "content_hash", "part", "row", "vector_rowaddr")
+        wanted = wanted.filter(self._written)
+        hashes = frame_hashes(wanted["content_hash"])
+        missing = self._known.find(hashes)["file"].is_null()
+        found = wanted.filter(missing)
+        self._hashes.append(hashes[missing.to_numpy()])
         numbers = found["part"].replace_strict(self._number, return_dtype=pl.Int32)
         self._parts.append(numbers.to_numpy())
         self._rows.append(found["row"].to_numpy())
@@ -59,7 +58,7 @@ class MissingContents:
         """The first place of each content."""
         hashes, parts, rows = map(np.concatenate, (self._hashes, self._parts, self._rows))
         first = np.ones(len(hashes), bool)
-        again = np.flatnonzero(repeated(hashes.view(np.uint64)[::2]))
+        again = np.flatnonzero(repeated(prefixes(hashes)))
         if len(again):
             _, kept = np.unique(hashes[again], return_index=True)
             first[again] = False

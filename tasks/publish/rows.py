@@ -1,6 +1,6 @@
 """The rows that a build writes: plan + items files + vectors → record batches of the table.
 
-written_rows(plan)      classes that are written, with the place of each one's vector
+windows of the plan     classes that are written, with the place of each one's vector
 └ staged_rows           items file by items file, a few thousand rows at a time
 """
 
@@ -19,7 +19,8 @@ from schemas.arrow import TABLE_NAMES
 from schemas.errors import VecmillError
 from schemas.progress import SILENT, Progress
 from schemas.refs import EmbedderRef, PlanRef
-from tasks.store.vectors import read_vectors, vector_index
+from tasks.store.hashes import frame_hashes
+from tasks.store.vectors import read_vectors, release_vectors, vector_index
 from tasks.store.workdir import Store
 from tasks.table.vectors import vectors_at
 
@@ -31,6 +32,9 @@ REPLACED = ["changed", "metadata_only", "rejudged", "removed"]
 
 BATCH_ROWS = 4_096
 """Rows in memory at a time: 13 MB of float32 vectors at 768 dimensions."""
+
+PLAN_ROWS = 65_536
+"""Rows of the plan that are read together: some 10 MB."""
 
 WINDOW_BYTES = 64 << 20
 """Vectors looked up together. Rows in another order than their vectors need many files each: the
@@ -68,36 +72,50 @@ def staged_rows(
     A vector comes from the `workdir` by content hash, else from the base row that the plan names.
     Raises `VecmillError` where a row has neither, or an items file lacks a column.
     """
-    columns = ["id", "part", "row", *sorted(FROM_PLAN), "file", "at", "vector_rowaddr"]
-    rows = _with_vector_places(plan, vector_index(store, embedder.vector_key)).select(columns)
-    for (part,), chosen in rows.partition_by(
-        "part", as_dict=True, include_key=False, maintain_order=True
-    ).items():
-        for window in chosen.sort("row").iter_slices(_window_rows(embedder.dimensions)):
-            vectors, done = _vectors(window, embedder.dimensions, base_dataset), 0
-            for batch, wanted in _chosen_batches(str(part), window):
-                size = batch.num_rows
-                yield _table_batch(batch, wanted, vectors[done : done + size], schema, str(part))
-                progress.advance(size)
-                done += size
+    index = vector_index(store, embedder.vector_key)
+    try:
+        for window in _windows(plan, _window_rows(embedder.dimensions)):
+            places = window.hstack(index.find(frame_hashes(window["content_hash"])))
+            for (part,), rows in places.partition_by(
+                "part", as_dict=True, include_key=False, maintain_order=True
+            ).items():
+                chosen = rows.sort("row")
+                vectors, done = _vectors(chosen, embedder.dimensions, base_dataset), 0
+                for batch, wanted in _chosen_batches(str(part), chosen):
+                    size = batch.num_rows
+                    found = vectors[done : done + size]
+                    yield _table_batch(batch, wanted, found, schema, str(part))
+                    progress.advance(size)
+                    done += size
+    finally:
+        release_vectors()
 
 
 def _window_rows(dimensions: int) -> int:
     return max(BATCH_ROWS, WINDOW_BYTES // (4 * dimensions))
 
 
-def _with_vector_places(plan: PlanRef, index: pl.DataFrame) -> pl.DataFrame:
-    """The written rows of the plan with file and at (null: not in the `workdir`)."""
+def _windows(plan: PlanRef, rows: int) -> Iterator[pl.DataFrame]:
+    """The written rows of the plan in its order, at most `rows` at a time."""
     names = [*WRITTEN, "unchanged"] if plan.overwrite else WRITTEN
-    rows = pl.scan_parquet(plan.path).filter(pl.col("class").is_in(names)).collect()
-    lost = rows.filter(pl.col("part").is_null() | pl.col("row").is_null())
-    if lost.height:
-        raise VecmillError(
-            f"the plan {plan.path} has no items file for {lost['id'][0]!r} ({lost.height} rows); "
-            "delete the file and build again"
-        )
-    rows = rows.with_columns(pl.col("content_hash").cast(pl.Binary))
-    return rows.join(index, on="content_hash", how="left", maintain_order="left")
+    columns = ["id", "class", "content_hash", "part", "row", *sorted(FROM_PLAN), "vector_rowaddr"]
+    held, size = [], 0
+    with pq.ParquetFile(plan.path) as file:
+        for batch in file.iter_batches(min(rows, PLAN_ROWS), columns=columns):
+            some = pl.DataFrame(pl.from_arrow(batch)).filter(pl.col("class").is_in(names))
+            lost = some.filter(pl.col("part").is_null() | pl.col("row").is_null())
+            if lost.height:
+                raise VecmillError(
+                    f"the plan {plan.path} has no items file for {lost['id'][0]!r} ({lost.height} "
+                    "rows); delete the file and build again"
+                )
+            if held and size + some.height > rows:
+                yield pl.concat(held)
+                held, size = [], 0
+            held.append(some.drop("class"))
+            size += some.height
+    if size:
+        yield pl.concat(held)
 
 
 def _chosen_batches(

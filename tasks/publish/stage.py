@@ -10,6 +10,7 @@ from schemas.errors import VecmillError
 from schemas.progress import SILENT, Progress
 from schemas.refs import EmbedderRef, PlanRef
 from tasks.publish.rows import replaced_rows, staged_rows, written_count
+from tasks.store.memory import frugal
 from tasks.store.workdir import Store
 from tasks.table import transaction
 from tasks.table.dataset import open_version
@@ -54,10 +55,11 @@ def stage(
         )
     dataset = open_version(base.ref, base.version)
     batches = staged_rows(plan, embedder, store, dataset, schema, progress)
-    if plan.overwrite or base.fragments == 0:
-        staged = transaction.stage_overwrite(base, batches, schema, written_count(plan))
-    else:
-        staged = transaction.stage_update(base, replaced_rows(plan), batches, schema)
+    with frugal():
+        if plan.overwrite or base.fragments == 0:
+            staged = transaction.stage_overwrite(base, batches, schema, written_count(plan))
+        else:
+            staged = transaction.stage_update(base, replaced_rows(plan), batches, schema)
     if staged.written != written_count(plan):
         transaction.discard(staged)
         raise VecmillError(

@@ -25,9 +25,14 @@ def sorted_bytes(hashes: pa.Array | pa.ChunkedArray) -> bytes:
     return np.sort(hash_values(hashes)).tobytes()
 
 
-def prefixes(hashes: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """The first eight bytes of each hash, uint64 `[n]`: as good as random, so nearly all differ."""
-    return hash_values(hashes).view(np.uint64)[::2].copy()
+def prefixes(hashes: np.ndarray) -> np.ndarray:
+    """The first eight bytes of each hash (`S16`), uint64 `[n]`: as random as the hash itself."""
+    return np.ascontiguousarray(hashes).view(np.uint64)[::2].copy()
+
+
+def frame_hashes(column: pl.Series) -> np.ndarray:
+    """A Polars column of hashes (binary, without nulls) as `S16`, `[n]`."""
+    return hash_values(column.to_arrow().cast(pa.binary()).cast(pa.binary(HASH_BYTES)))
 
 
 def repeated(numbers: np.ndarray) -> np.ndarray:
@@ -36,4 +41,6 @@ def repeated(numbers: np.ndarray) -> np.ndarray:
     Where they are hashes, most repeats are settled by eight bytes a row, and only those that are
     left need to be compared as they are.
     """
-    return pl.Series(numbers).is_duplicated().to_numpy()
+    ordered = np.sort(numbers)  # not by a hash table, which takes five times as much memory
+    again = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    return np.isin(numbers, again) if len(again) else np.zeros(len(numbers), bool)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from schemas.arrow import items_schema
 from schemas.refs import ItemsPart
-from tasks.store.hashes import prefixes, repeated
+from tasks.store.hashes import hash_values, prefixes, repeated
 
 ROWS_TOGETHER = 1 << 17
 """Rows of a frame that is one of many: 20 MB of ids and hashes. Each is joined with the whole base,
@@ -82,7 +82,8 @@ def repeats(parts: Sequence[ItemsPart], columns: Sequence[str]) -> pl.DataFrame:
     """
     parts = [part for part in parts if part.items]
     found = [
-        prefixes(pq.read_table(part.path, columns=["content_hash"]).column(0)) for part in parts
+        prefixes(hash_values(pq.read_table(part.path, columns=["content_hash"]).column(0)))
+        for part in parts
     ]
     again = repeated(np.concatenate([np.empty(0, np.uint64), *found]))
     frames = [read_items([], columns)]

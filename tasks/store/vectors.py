@@ -7,8 +7,10 @@ the same file write the same rows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import polars as pl
@@ -16,11 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.store.workdir import Store, mark_used
+from schemas.identity import HASH_BYTES
+from tasks.store.hashes import hash_values, prefixes
+from tasks.store.workdir import ROWS_PER_GROUP, Store, mark_used
 
-FILES_HELD = 16
-"""Vector files kept in memory while rows are put together: some MB each."""
-
+HELD_BYTES = 32 << 20
+"""Bytes of vector files kept in memory while rows are put together: one large one, or hundreds of
+small ones. Rows come in the order in which they were embedded, so a file is seldom looked into
+again."""
 
 VECTORS = "vectors"
 
@@ -36,11 +41,56 @@ def vectors_folder(vector_key: str) -> str:
     return f"{VECTORS}/{vector_key}"
 
 
-def vector_index(store: Store, vector_key: str) -> pl.DataFrame:
-    """Where each known content's vector lies.
+class VectorIndex:
+    """Where each known content's vector lies: 32 bytes a content, whatever its place is called.
 
-    Returns columns content_hash (binary, unique), file (str), at (uint32, row in the file).
+    `files` come in the order in which they are looked into; `hashes` (`S16`) are all they hold.
     """
+
+    def __init__(self, files: Sequence[str], held: Sequence[np.ndarray]) -> None:
+        self.files = list(files)
+        self.hashes = np.concatenate([np.empty(0, f"S{HASH_BYTES}"), *held])
+        self._names = pl.Series(self.files, dtype=pl.Enum(self.files))
+        order = np.argsort(prefixes(self.hashes), kind="stable")  # of equals the first file's
+        sizes = [len(each) for each in held]
+        self._file = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)[order]
+        self._at = np.concatenate([np.empty(0, np.uint32), *(np.arange(n) for n in sizes)])
+        self._at = self._at.astype(np.uint32)[order]
+        self.hashes = self.hashes[order]
+        self._prefixes = prefixes(self.hashes)
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    def find(self, hashes: np.ndarray) -> pl.DataFrame:
+        """For each of the hashes (`S16`) file (an enum) and at (uint32, row in the file), or nulls.
+
+        Eight bytes are searched for, and then compared whole.
+        """
+        wanted = prefixes(hashes)
+        at = np.searchsorted(self._prefixes, wanted)
+        found = np.full(len(hashes), -1, np.int64)
+        left = np.flatnonzero(at < len(self))
+        while len(left):  # once, but for different contents whose hashes begin alike
+            left = left[self._prefixes[at[left]] == wanted[left]]
+            same = self.hashes[at[left]] == hashes[left]
+            found[left[same]] = at[left[same]]
+            left = left[~same]
+            at[left] += 1
+            left = left[at[left] < len(self)]
+        places = pl.DataFrame({"place": found}).select(
+            pl.when(pl.col("place") >= 0).then(pl.col("place"))
+        )["place"]
+        return pl.DataFrame(
+            {
+                "file": self._names.gather(pl.Series(self._file).gather(places)),
+                "at": pl.Series(self._at).gather(places),
+            }
+        )
+
+
+def vector_index(store: Store, vector_key: str) -> VectorIndex:
+    """Where each known content's vector lies by now."""
     for _ in range(LISTINGS - 1):
         try:
             return _index(store, vector_key)
@@ -49,18 +99,10 @@ def vector_index(store: Store, vector_key: str) -> pl.DataFrame:
     return _index(store, vector_key)
 
 
-def _index(store: Store, vector_key: str) -> pl.DataFrame:
+def _index(store: Store, vector_key: str) -> VectorIndex:
     files = store.files(vectors_folder(vector_key))
-    frames = [
-        pl.DataFrame({"content_hash": pl.Series(_hashes(str(path)).cast(pa.binary()))})
-        .with_row_index("at")
-        .with_columns(file=pl.lit(str(path)))
-        for path in sorted(files, key=lambda path: not path.name.startswith(MERGED))
-    ]
-    if not frames:
-        return pl.DataFrame(schema={"content_hash": pl.Binary, "file": pl.String, "at": pl.UInt32})
-    every = pl.concat(frames).select("content_hash", "file", "at")
-    return every.unique("content_hash", keep="first")
+    paths = [str(p) for p in sorted(files, key=lambda path: not path.name.startswith(MERGED))]
+    return VectorIndex(paths, [hash_values(_hashes(path)) for path in paths])
 
 
 def known_contents(store: Store, vector_key: str, hashes: pa.Array) -> np.ndarray:
@@ -81,7 +123,7 @@ def read_vectors(places: pl.DataFrame, dimensions: int) -> np.ndarray:
     numbered = places.with_row_index("out")
     for (file,), rows in numbered.partition_by("file", as_dict=True).items():
         mark_used(Path(str(file)))
-        out[rows["out"].to_numpy()] = _load(str(file))[rows["at"].to_numpy()]
+        out[rows["out"].to_numpy()] = _HELD.load(str(file))[rows["at"].to_numpy()]
     return out
 
 
@@ -91,7 +133,46 @@ def _hashes(path: str) -> pa.Array:
     return pq.read_table(path, columns=["content_hash"]).column("content_hash").combine_chunks()
 
 
-@lru_cache(FILES_HELD)
-def _load(path: str) -> np.ndarray:
-    column = pq.read_table(path, columns=["vector"]).column("vector").combine_chunks()
-    return column.flatten().to_numpy().reshape(len(column), -1)
+class _HeldFiles:
+    """The vectors of the files that were read last, float32 `(n, d)` each, up to `HELD_BYTES`."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, np.ndarray] = {}  # the one that was used last stands last
+        self._lock = Lock()
+
+    def load(self, path: str) -> np.ndarray:
+        """The file's vectors; it stays held when it is larger than all that may be, alone."""
+        with self._lock:
+            found = self._files.pop(path, None)
+            if found is None:
+                found = _read(path)
+            self._files[path] = found
+            while len(self._files) > 1 and sum(f.nbytes for f in self._files.values()) > HELD_BYTES:
+                self._files.pop(next(iter(self._files)))
+            return found
+
+    def clear(self) -> None:
+        """Let go of them."""
+        with self._lock:
+            self._files.clear()
+
+
+_HELD = _HeldFiles()
+
+
+def release_vectors() -> None:
+    """Let go of the files that `read_vectors` holds: nobody looks for their rows any more."""
+    _HELD.clear()
+
+
+def _read(path: str) -> np.ndarray:
+    """A file's vectors, float32 `(n, d)`, one row group after the other."""
+    with pq.ParquetFile(path) as file:
+        width = file.schema_arrow.field("vector").type.list_size
+        out = np.empty((file.metadata.num_rows, width), np.float32)
+        start = 0
+        for batch in file.iter_batches(ROWS_PER_GROUP, columns=["vector"]):
+            column = batch.column(0)
+            out[start : start + len(column)] = column.flatten().to_numpy().reshape(-1, width)
+            start += len(column)
+    return out

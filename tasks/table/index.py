@@ -7,13 +7,17 @@ Lance's own upsert race worse (FACTS).
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from schemas.manifest import Manifest
+from tasks.store.memory import frugal
 from tasks.table.dataset import TableRef, open_main
 from tasks.table.history import is_conflict
+from tasks.table.partitions import assignments, centroids, trainable
 
 VECTOR_INDEX_ROWS = 100_000
 """Below this exact search is quick enough (200 k × 384: 176 ms) and always right."""
@@ -21,9 +25,9 @@ VECTOR_INDEX_ROWS = 100_000
 PARTITION_ROWS = 4_096
 """Rows of an IVF partition: with Lance's 20 probes recall was 1.0 on 200 k × 384."""
 
-TRAINING_ROWS = 64
-"""Rows for each partition that its centroids are trained on. Lance's own 256 take twice as long on
-1 M × 128 float16 (92 CPU-s, 45 so; recall 1.0 both ways)."""
+ONE_FILE = 1 << 31
+"""Most rows of a file that Lance takes partitions from, since it wants all of them in one. (From
+2^32 on Lance makes a file of each batch.)"""
 
 FRESH_SHARE = 0.05
 """Share of rows outside an index beyond which they are taken into it. For 1,000 rows of 100 k × 384
@@ -75,6 +79,11 @@ def build_indexes(ref: TableRef, rule: IndexRule) -> None:
     so that a small build writes nothing into the indexes. Each step is a version of its own on
     main, without a manifest. Two builders at once are fine.
     """
+    with frugal():
+        _build_indexes(ref, rule)
+
+
+def _build_indexes(ref: TableRef, rule: IndexRule) -> None:
     dataset = open_main(ref)
     rows = dataset.count_rows()
     if rows == 0:
@@ -114,15 +123,27 @@ def _text_index(dataset: Any) -> None:
 
 
 def _vector_index(dataset: Any, replace: bool = False) -> None:
-    dataset.create_index(
+    make = partial(
+        dataset.create_index,
         "vector",
         "IVF_FLAT",
         name=VECTOR_INDEX,
         metric="cosine",
-        target_partition_size=PARTITION_ROWS,
-        sample_rate=TRAINING_ROWS,
         replace=replace,
     )
+    kind = dataset.schema.field("vector").type
+    wanted = -(-dataset.count_rows() // PARTITION_ROWS)
+    found = centroids(dataset, wanted) if trainable(wanted, kind.list_size) else None
+    if found is None or not len(found):  # a table so large that Lance trains in steps, or nothing
+        make(target_partition_size=PARTITION_ROWS)
+        return
+    import lance
+
+    with tempfile.TemporaryDirectory(prefix="vecmill-index-") as folder:
+        where = f"{folder}/partitions.lance"
+        lance.write_dataset(assignments(dataset, found), where, max_rows_per_file=ONE_FILE)
+        exact = found.astype(kind.value_type.to_pandas_dtype())
+        make(ivf_centroids=exact, precomputed_partition_dataset=where)
 
 
 def _unless_made(ref: TableRef, column: str, make: Callable[[Any], None]) -> None:

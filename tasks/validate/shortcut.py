@@ -9,15 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.store.hashes import repeated
 from tasks.validate.expectation import Expectation
 from tasks.validate.outcome import Outcome
 
 BETWEEN = {"column", "min_value", "max_value", "mostly"}
 """Arguments understood here; any other one (a strict bound) is left to the library."""
+
+SEED = 20_261_120
+"""Of the hashes of rows: batches of one table are compared with each other."""
 
 
 def surely_met(expectation: Expectation, table: pa.Table) -> Outcome | None:
@@ -81,8 +86,12 @@ def _unique(expectation: Expectation, table: pa.Table) -> Outcome | None:
         return None
     if all(_is_plain(table[name].type) for name in columns):
         # Eight bytes a row; two values that only hash alike are the library's to tell apart.
-        hashes = pl.DataFrame(table.select(columns)).hash_rows()
-        return None if hashes.is_duplicated().any() else _all_meet(table)
+        hashes = [
+            pl.DataFrame(batch).hash_rows(SEED).to_numpy()
+            for batch in table.select(columns).to_batches()
+        ]
+        again = repeated(np.concatenate([np.empty(0, np.uint64), *hashes]))
+        return None if again.any() else _all_meet(table)
     groups = table.select(columns).group_by(columns).aggregate([])
     return _all_meet(table) if groups.num_rows == table.num_rows else None
 

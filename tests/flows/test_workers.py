@@ -106,6 +106,25 @@ def test_max_workers_caps_them(notes, texts, bars, two_devices) -> None:
     assert bars.said == []  # one shard needs one process
 
 
+def test_one_gpu_gets_two_shards_at_a_time_in_this_process(notes, bars, monkeypatch) -> None:
+    monkeypatch.setattr(workers, "devices", lambda engine: [Place("GPU 0", {})])
+    monkeypatch.setattr("tasks.plan.shards.PER_SHARD", {"text": 8})
+    monkeypatch.setattr("tasks.embed.embed_shard.load", made_embedder.WordEmbedder)
+    asked: list[int] = []
+
+    class Runner(PlainRunner):
+        def map(self, stage, function, calls, **options):
+            asked.extend([options["workers"]] if stage == "embed" else [])
+            return super().map(stage, function, calls, **options)
+
+    assert notes.build(Runner(bars), yes=True).manifest.counts.embedded == 30
+    assert asked == [2]
+    assert bars.said == []
+    assert workers.shards_at_a_time("torch", 1) == 1
+    monkeypatch.setattr(workers, "devices", lambda engine: [])
+    assert workers.shards_at_a_time("torch", None) == 1
+
+
 @pytest.mark.parametrize(
     ("nodes", "visible", "count", "expected"),
     [
@@ -113,7 +132,7 @@ def test_max_workers_caps_them(notes, texts, bars, two_devices) -> None:
         (["nvidia0", "nvidia1", "nvidia2"], "2, 0", 2, ["2", "0"]),
         (["nvidia0", "nvidia1"], "GPU-77", 1, ["GPU-77"]),
         (["nvidia0", "nvidia1"], "", 0, []),
-        (["nvidia0", "nvidiactl"], None, 1, []),
+        (["nvidia0", "nvidiactl"], None, 1, ["0"]),
         ([], None, 0, []),
     ],
 )
@@ -138,3 +157,17 @@ def test_cores_are_shared_out_unless_the_user_said_how(monkeypatch) -> None:
     monkeypatch.setenv("RAYON_NUM_THREADS", "3")
     one, _ = workers.shared_out([Place("GPU 0", {workers.VISIBLE: "0"}), Place("GPU 1", {})])
     assert one.environment == {workers.VISIBLE: "0", "OMP_NUM_THREADS": "8"}
+
+
+def test_prefect_runs_have_workers_too(notes, two_devices, server, monkeypatch, tmp_path) -> None:
+    from flows.build import build
+    from schemas.spec import BuildOverrides
+
+    mark = tmp_path / "killed"
+    monkeypatch.setenv(made_embedder.DIES_AT, str(mark))
+
+    state = build(str(notes.spec_file()), BuildOverrides(yes=True), return_state=True)
+
+    assert state.is_completed(), state.message
+    assert state.result().manifest.counts.embedded == 30
+    assert not psutil.pid_exists(int(mark.read_text()))

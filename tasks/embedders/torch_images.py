@@ -68,7 +68,7 @@ class TorchImages:
         self.in_flight = self._lanes.in_flight
         batch = CPU_BATCH if where.type == "cpu" else ACCELERATOR_BATCH
         self._batch = TokenBudget(ref, f"{device_name(where)}-pictures", batch)
-        self._ready = bool(ref.config.get("traceable"))  # a model that is traced stays as it is
+        self._ready = False
         self._getting_ready = Lock()
         if self.transform is not None:
             scale, shift = map(torch.from_numpy, self.transform.scale_and_shift())

@@ -123,17 +123,12 @@ class TransformerText(BatchingEmbedder):
         self._prepare(kind)
 
     def _prepare(self, kind: torch.dtype) -> None:
-        """Bring the transformer into its number format, and find the quickest way through it.
-
-        One that is to be traced stays as the library made it.
-        """
+        """Bring the transformer into its number format, and find the quickest way through it."""
         transformer = self.model[0]
         if kind != torch.float32:
             transformer.to(kind)
             transformer.register_forward_hook(_pool_in_fp32)
         self._first = 0
-        if self.ref.config.get("traceable"):
-            return
         if self._device.type == "cpu":
             prepack(transformer)
         if packed.can_pack(transformer.model, kind, self._device):

@@ -9,6 +9,7 @@ import pytest
 from flows import stage_rate as module
 from flows.embedding_cost import account
 from flows.progress import StageBars
+from flows.runner import PlainRunner
 from flows.stage_rate import StageRate, duration
 from schemas.refs import RejectsRef, ShardResult
 
@@ -137,3 +138,23 @@ def test_loading_is_start_up():
 def test_nothing_is_said_of_a_moment():
     assert str(account({"embed": 0.2}, [shard(tokens=9, slots=9)])) == ""
     assert str(account({}, [])) == ""
+
+
+class Heard(StageBars):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        super().__init__("quiet")
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def test_a_build_says_that_it_loads_where_it_has_to(notes):
+    first, again = Heard(), Heard()
+    manifest = notes.build(PlainRunner(first)).manifest
+    notes.build(PlainRunner(again))
+    engine = f"{manifest.embedder.engine}, {manifest.embedder.precision}"
+    assert f"loading {notes.model} ({engine}) …" in first.said
+    assert not any("loading" in line for line in again.said)

@@ -96,9 +96,7 @@ def export(ref: EmbedderRef, folder: Path, load_torch: LoadTorch) -> None:
     """Write the export of the model of `ref` to `folder`, whole or not at all."""
     engine = ENGINES[ref.engine]
     engine.require_exporters()
-    embedder = load_torch(
-        replace(ref, engine="torch", precision="fp32", config=ref.config | {"traceable": True})
-    )
+    embedder = load_torch(replace(ref, engine="torch", precision="fp32"))
     traced = import_module("tasks.embedders.exported.traced")
     expected = _vectors(embedder)
     try:

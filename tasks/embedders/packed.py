@@ -216,8 +216,6 @@ def _varlen_attention(
         given["window_size"] = (seen, seen)  # refused by name
     else:
         given["is_causal"] = causal
-    if "num_splits" in options:
-        given["num_splits"] = 1  # else a text's sums depend on the longest of its batch
     return varlen(query, key, value, ends, ends, longest, longest, **given)
 
 

@@ -9,6 +9,10 @@ from transformers.activations import ACT2FN
 
 from tasks.embedders.prepacked import PrepackedLinear, prepack
 
+pytestmark = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="this build of torch has no oneDNN"
+)
+
 
 class FeedForward(nn.Module):
     """As BERT has it."""

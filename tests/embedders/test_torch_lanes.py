@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from threading import Barrier
 
 import numpy as np
@@ -35,15 +33,18 @@ def test_as_many_batches_run_at_once_as_there_are_cores_on_one_thread_each() -> 
     assert [vectors().tolist() for vectors in pending] == [[[1.0]]] * 3
 
 
-@pytest.mark.parametrize("wanted", [1, 64])
-def test_no_more_cores_are_used_than_the_process_may(wanted: int) -> None:
-    code = "import tasks.embedders.torch_lanes as t; print(t.cores())"
-    environment = os.environ | {"OMP_NUM_THREADS": str(wanted)}
-    shown = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
-    assert int(shown.stdout) == min(wanted, len(os.sched_getaffinity(0)))
-    assert cores() >= 1
+@pytest.mark.parametrize(
+    ("torchs", "allowed", "used"),
+    [(1, 8, 1), (64, 8, 8), (4, 8, 4)],
+    ids=["omp", "affinity", "both"],
+)
+def test_no_more_cores_are_used_than_the_process_may(
+    torchs: int, allowed: int, used: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # torch itself reads OMP_NUM_THREADS.
+    monkeypatch.setattr(torch, "get_num_threads", lambda: torchs)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(allowed)), raising=False)
+    assert cores() == used
 
 
 @pytest.mark.parametrize("each", [CpuLanes(2), DeviceLanes(CPU)], ids=["cpu", "device"])

@@ -260,7 +260,10 @@ class ComputeSpec(Model):
 
     engine: Literal["local", "work-pool", "ray"] = Field("local", description="What runs shards.")
     max_workers: int | None = Field(
-        None, ge=1, description="Threads that read and decode; null = one per core."
+        None,
+        ge=1,
+        description="Threads that read and decode, and GPUs that embed; null = one per core, "
+        "and every GPU.",
     )
 
 

@@ -41,12 +41,18 @@ class TokenBudget:
     """The budget of one embedder: read by batchers, lowered on running out of memory.
 
     `candidates` are the budgets to measure, smallest first; none: nothing is measured. `device`
-    names what it was measured on.
+    names what it was measured on; a batch should last `shortest` seconds there.
     """
 
     def __init__(
-        self, ref: EmbedderRef, device: str, default: int, candidates: Sequence[int] = ()
+        self,
+        ref: EmbedderRef,
+        device: str,
+        default: int,
+        candidates: Sequence[int] = (),
+        shortest: float = 0.0,
     ) -> None:
+        self._shortest = shortest
         self._path = _path(ref, device)
         self._candidates = tuple(candidates)
         self._lock = Lock()
@@ -76,7 +82,7 @@ class TokenBudget:
         try:
             if self.due:
                 self._wanting = False
-                if best := fastest(trial, self._candidates):
+                if best := fastest(trial, self._candidates, self._shortest):
                     self._set(best)
         finally:
             self._lock.release()
@@ -99,9 +105,10 @@ class TokenBudget:
             _write(self._path, tokens)
 
 
-def fastest(trial: Trial, candidates: Sequence[int]) -> int | None:
+def fastest(trial: Trial, candidates: Sequence[int], shortest: float = 0.0) -> int | None:
     """The smallest of the candidates that no larger one beats; None where it makes no difference.
 
+    One whose batch lasts less than `shortest` seconds gives way to a larger one that is as fast.
     The first run of all is thrown away: it pays for what is set up once.
     """
     started = perf_counter()
@@ -120,7 +127,9 @@ def fastest(trial: Trial, candidates: Sequence[int]) -> int | None:
     for budget in candidates[1:]:
         if rates[budget] > WORTH_IT * rates[best]:
             best = budget
-    return best
+    alike = [each for each in candidates if each >= best and rates[each] * WORTH_IT >= rates[best]]
+    long = [each for each in alike if each >= shortest * rates[each]]
+    return long[0] if long else alike[-1]
 
 
 def _path(ref: EmbedderRef, device: str) -> Path | None:

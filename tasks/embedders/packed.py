@@ -68,27 +68,36 @@ def first_position(model: nn.Module) -> int:
     return config.pad_token_id + 1 if config.model_type in POSITIONS_AFTER_PADDING else 0
 
 
-def layout(tokens: Tokens, rows: np.ndarray, first: int) -> tuple[np.ndarray, int]:
+def layout(tokens: Tokens, rows: np.ndarray) -> tuple[np.ndarray, int]:
     """A batch as one int32 array, and the length of its longest text.
 
-    The array holds, one after the other, for each token its id, its position and its text's number
-    in the batch, and then where each text begins and the last ends (`[3 · T + n + 1]`).
+    The array holds the ids of all its texts, and then where each begins and the last ends
+    (`[T + n + 1]`): what else the model takes is made of that where it computes.
     """
-    ids, starts = tokens.ragged(rows)
     lengths = tokens.lengths[rows]
-    positions = np.arange(len(ids)) - np.repeat(starts, lengths) + first
-    numbers = np.repeat(np.arange(len(rows)), lengths)
-    flat = np.concatenate([ids, positions, numbers, starts, [len(ids)]], dtype=np.int32)
+    ends = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum(lengths, out=ends[1:])
+    total = int(ends[-1])
+    places = np.repeat(tokens.offsets[rows] - ends[:-1], lengths)
+    places += np.arange(total)
+    flat = np.empty(total + len(ends), np.int32)
+    np.take(tokens.ids, places, out=flat[:total], mode="clip")  # "raise" would copy once more
+    flat[total:] = ends
     return flat, int(lengths.max(initial=1))
 
 
-def features(flat: torch.Tensor, texts: int, longest: int) -> dict[str, Any]:
-    """What the library's modules take for a batch from `layout`, on the device of `flat`."""
-    total = (len(flat) - texts - 1) // 3
-    ids, positions, numbers, ends = flat.split([total, total, total, texts + 1])
+def features(flat: torch.Tensor, texts: int, longest: int, first: int) -> dict[str, Any]:
+    """What the library's modules take for a batch from `layout`, on the device of `flat`.
+
+    `first` is the position of a text's first token.
+    """
+    total = len(flat) - texts - 1
+    ids, ends = flat.split([total, texts + 1])
+    numbers = torch.repeat_interleave(ends.diff(), output_size=total)  # else CUDA waits for it
+    places = torch.arange(total, device=flat.device)
     return {
         "input_ids": ids[None],
-        "position_ids": positions[None].long(),  # some models index with them
+        "position_ids": (places - ends[numbers] + first)[None],  # int64: some models index with it
         "seq_idx": numbers[None],
         "cu_seq_lens_q": ends,
         "cu_seq_lens_k": ends,

@@ -37,6 +37,7 @@ from tasks.embedders.torch_device import (
     dtype,
     finished,
     in_parts,
+    shortest_batch,
     token_budget,
 )
 from tasks.embedders.torch_lanes import lanes
@@ -119,7 +120,9 @@ class TransformerText(BatchingEmbedder):
         self.tokenizes_ahead = where.type != "cpu"
         self._lanes = lanes(where)
         self.in_flight = self._lanes.in_flight
-        self._budget = TokenBudget(ref, device_name(where), token_budget(where), budgets(where))
+        self._budget = TokenBudget(
+            ref, device_name(where), token_budget(where), budgets(where), shortest_batch(where)
+        )
         self._prepare(kind)
 
     def _prepare(self, kind: torch.dtype) -> None:
@@ -202,8 +205,8 @@ class TransformerText(BatchingEmbedder):
         return finished(self.model(make(tokens, rows))["sentence_embedding"], self.ref)
 
     def _packed_features(self, tokens: Tokens, rows: np.ndarray) -> dict[str, Any]:
-        flat, longest = packed.layout(tokens, rows, self._first)
-        features = packed.features(self._lanes.upload(flat), len(rows), longest)
+        flat, longest = packed.layout(tokens, rows)
+        features = packed.features(self._lanes.upload(flat), len(rows), longest, self._first)
         extras = {k: v for k, v in self._extras[tokens.query].items() if k not in PADDED}
         if "token_type_ids" in self._extras[tokens.query]:
             extras["token_type_ids"] = torch.zeros_like(features["input_ids"])

@@ -77,6 +77,23 @@ def test_the_smallest_of_the_fastest_is_chosen(
     assert fastest(clock.trial, list(rates)) == best
 
 
+@pytest.mark.parametrize(
+    ("rates", "best"),
+    [
+        ({64: 1e4, 128: 1e4, 256: 1e4}, 256),  # 6, 13 and 26 ms a batch
+        ({64: 1e4, 128: 1e4, 256: 9e3}, 128),  # a longer batch is slower: as long as is as fast
+        ({64: 1e3, 128: 1e3, 256: 1e3}, 64),  # long enough
+        ({64: 1e4, 128: 1e4, 256: 0.0}, 128),  # a longer one does not fit
+    ],
+    ids=["longer", "slower", "long-enough", "too-large"],
+)
+def test_a_batch_that_is_over_too_soon_gives_way_to_a_larger_one(
+    rates: dict[int, float], best: int, clock: SimpleNamespace
+) -> None:
+    clock.rates = rates
+    assert fastest(clock.trial, list(rates), shortest=0.02) == best
+
+
 def test_a_small_job_measures_nothing_and_keeps_nothing(
     ref: EmbedderRef, clock: SimpleNamespace
 ) -> None:

@@ -196,8 +196,9 @@ def test_a_text_attends_to_itself_alone(
 
 def test_a_batch_is_laid_out_text_after_text() -> None:
     tokens = Tokens.from_lists([[7, 8, 9], [5], [6, 6]])
-    flat, longest = packed.layout(tokens, np.array([2, 0]), first=2)
-    features = packed.features(torch.from_numpy(flat), 2, longest)
+    flat, longest = packed.layout(tokens, np.array([2, 0]))
+    assert flat.dtype == np.int32
+    features = packed.features(torch.from_numpy(flat), 2, longest, first=2)
 
     assert features["input_ids"].tolist() == [[6, 6, 7, 8, 9]]
     assert features["position_ids"].tolist() == [[2, 3, 2, 3, 4]]

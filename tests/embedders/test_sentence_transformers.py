@@ -208,7 +208,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_budget_remembered(
     tiny_sentences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = EmbedderSpec(kind="sentence-transformers", model=str(tiny_sentences), normalize=False)
-    ref = replace(resolve(spec, {"text"}), exports=str(tmp_path / "engines"))
+    ref = replace(resolve(spec, {"text"}).plain, exports=str(tmp_path / "engines"))
     model = transformer_text.load_transformer(ref)
     expected = model.embed_texts(SENTENCES * 9)
     whole = transformer_text.TransformerText._vectors
@@ -230,7 +230,7 @@ def test_the_budget_is_measured_with_the_model_itself(
 ) -> None:
     monkeypatch.setattr(budget, "MEASURE_AFTER", 50)
     spec = EmbedderSpec(kind="sentence-transformers", model=str(tiny_sentences), dimensions=5)
-    ref = replace(resolve(spec, {"text"}), exports=str(tmp_path / "engines"))
+    ref = replace(resolve(spec, {"text"}).plain, exports=str(tmp_path / "engines"))
     model = transformer_text.load_transformer(ref)
     assert model.token_budget == torch_device.CPU_TOKEN_BUDGET
     model.embed_texts(SENTENCES * 9)

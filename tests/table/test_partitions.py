@@ -1,0 +1,111 @@
+"""Partitions of a vector index: each row in that of its nearest centroid, and found there."""
+
+from __future__ import annotations
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tasks.table import index as module
+from tasks.table.partitions import assignments, centroids, spherical_kmeans, trainable
+
+TOPICS, DIMENSIONS = 8, 16
+
+
+def planted(rows: int, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors around a few directions, of any length, and the topic of each."""
+    topics = np.linalg.qr(draw.normal(size=(DIMENSIONS, DIMENSIONS)))[0][:TOPICS]
+    own = draw.integers(0, TOPICS, rows)
+    vectors = topics[own] + 0.05 * draw.normal(size=(rows, DIMENSIONS))
+    return (vectors * draw.uniform(0.5, 2, (rows, 1))).astype(np.float32), own
+
+
+def dataset(folder, vectors: np.ndarray, kind: pa.DataType) -> lance.LanceDataset:
+    values = pa.array(vectors.astype(kind.to_pandas_dtype()).ravel())
+    column = pa.FixedSizeListArray.from_arrays(values, vectors.shape[1])
+    table = pa.table({"id": np.arange(len(vectors)), "vector": column})
+    return lance.write_dataset(table, str(folder / "t.lance"), max_rows_per_file=700)
+
+
+def test_planted_topics_are_found():
+    draw = np.random.default_rng(0)
+    vectors, own = planted(2_000, draw)
+    found = spherical_kmeans(vectors, 24, draw)
+    assert found.shape == (24, DIMENSIONS)
+    assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    nearest = (vectors @ found.T).argmax(axis=1)
+    pure = sum(np.bincount(own[nearest == n]).max(initial=0) for n in range(24))
+    assert pure / len(own) > 0.99
+
+
+def test_vectors_without_direction_train_nothing():
+    draw = np.random.default_rng(0)
+    odd = np.zeros((3, 4), np.float32)
+    odd[0, 0], odd[1, 1] = np.nan, np.inf
+    assert spherical_kmeans(odd, 2, draw).shape == (0, 4)
+
+
+@pytest.mark.parametrize("kind", [pa.float16(), pa.float32()], ids=str)
+def test_each_row_goes_to_its_nearest_centroid(tmp_path, kind):
+    vectors, _ = planted(2_000, np.random.default_rng(1))
+    vectors[5], vectors[6, 0] = 0, np.nan
+    made = dataset(tmp_path, vectors, kind)
+    found = centroids(made, 12)
+    assert found.tobytes() == centroids(made, 12).tobytes()  # the same rows, the same partitions
+    table = assignments(made, found).read_all()
+    rows = made.to_table(columns=["id"], with_row_id=True)
+    ids = dict(zip(rows["_rowid"].to_pylist(), rows["id"].to_pylist(), strict=True))
+    places = [ids[row] for row in table["row_id"].to_pylist()]
+    assert sorted(places) == [n for n in range(2_000) if n not in (5, 6)]
+    exact = made.to_table(columns=["vector"])["vector"].combine_chunks().flatten().to_numpy()
+    exact = exact.astype(np.float32).reshape(-1, DIMENSIONS)[places]
+    assert (table["partition"].to_numpy() == (exact @ found.T).argmax(axis=1)).all()
+
+
+@pytest.mark.parametrize("kind", [pa.float16(), pa.float32()], ids=str)
+@pytest.mark.parametrize("odd", [False, True], ids=["", "odd vectors"])
+def test_the_index_finds_what_a_scan_finds(tmp_path, monkeypatch, kind, odd):
+    monkeypatch.setattr(module, "PARTITION_ROWS", 50)
+    vectors, _ = planted(3_000, np.random.default_rng(2))
+    if odd:
+        vectors[5], vectors[6, 0] = 0, np.nan
+    made = dataset(tmp_path, vectors, kind)
+    made.delete("id % 7 = 0")
+    module._vector_index(made)
+    made = lance.dataset(made.uri)
+    [index] = made.describe_indices()
+    assert index.num_rows_indexed == made.count_rows()  # no search scans the odd ones again
+    hits = 0
+    for query in vectors[8:28]:
+        search = {"column": "vector", "q": query, "k": 10, "metric": "cosine"}
+        found, exact = (
+            set(made.to_table(columns=["id", "_distance"], nearest=each)["id"].to_pylist())
+            for each in (search, {**search, "use_index": False})
+        )
+        hits += len(found & exact)
+    assert hits / 200 > 0.98
+
+
+def test_a_table_without_any_direction_is_left_to_lance(tmp_path, monkeypatch):
+    asked: list[dict] = []
+
+    class Recorded:
+        def __init__(self, inner: lance.LanceDataset) -> None:
+            self.inner = inner
+
+        def __getattr__(self, name: str) -> object:
+            if name == "create_index":
+                return lambda *_, **options: asked.append(options)
+            return getattr(self.inner, name)
+
+    made = Recorded(dataset(tmp_path, np.ones((10, 4), np.float32), pa.float32()))
+    monkeypatch.setattr(module, "trainable", lambda *_: False)
+    module._vector_index(made)
+    assert [options.get("target_partition_size") for options in asked] == [module.PARTITION_ROWS]
+    assert "ivf_centroids" not in asked[0]
+
+
+def test_how_many_centroids_can_be_trained():
+    assert trainable(244, 128)  # a million rows
+    assert not trainable(24_000, 768)  # a hundred million

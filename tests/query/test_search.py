@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 
 from schemas.errors import UsageError
+from tasks.query.releases import find_release
 from tasks.query.search import SCORE, Question, search
 
 
@@ -111,3 +113,29 @@ def test_a_space_that_was_never_built(tiny, tmp_path):
     empty = tiny.model_copy(update={"uri": str(tmp_path / "elsewhere")})
     with pytest.raises(UsageError, match="no release yet"):
         search(empty, Question("cat", mode="text"))
+
+
+@pytest.mark.parametrize(
+    ("exported", "engine"),
+    [(True, ("openvino", "bf16")), (False, ("torch", "fp32"))],
+    ids=["exported", "not exported"],
+)
+def test_a_query_is_embedded_by_the_releases_engine_where_its_export_is_at_hand(
+    tiny, embedder, monkeypatch, exported, engine
+):
+    from schemas.manifest import EmbedderRecord
+
+    asked = []
+    release = find_release(tiny)
+    made_by = release.manifest.embedder.model_dump() | {"engine": "openvino", "precision": "bf16"}
+    manifest = release.manifest.model_copy(update={"embedder": EmbedderRecord(**made_by)})
+    monkeypatch.setattr(
+        "tasks.query.search.find_release", lambda *_: replace(release, manifest=manifest)
+    )
+    monkeypatch.setattr(
+        "tasks.embedders.exported.export.exported_already",
+        lambda ref: asked.append(ref) or exported,
+    )
+    assert search(tiny, Question("cat")).hits.num_rows
+    assert (embedder.loaded.engine, embedder.loaded.precision) == engine
+    assert embedder.loaded.exports == asked[0].exports == f"{tiny.workdir}/engines"

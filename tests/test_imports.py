@@ -40,6 +40,7 @@ LATE = {
 
 HEAVY = {
     "tasks/embedders/open_clip_embedder.py",
+    "tasks/embedders/open_clip_text.py",
     "tasks/embedders/packed.py",
     "tasks/embedders/prepacked.py",
     "tasks/embedders/sentence_transformers_embedder.py",

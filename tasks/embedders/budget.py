@@ -27,7 +27,7 @@ REPEATS = 2
 
 SLOW_BATCH = 0.25
 """Seconds for a batch of the smallest budget beyond which all budgets are alike: overheads of
-milliseconds a batch are what a larger one saves."""
+milliseconds a batch are what a larger one saves. Nothing is kept then: the machine may be busy."""
 
 WORTH_IT = 1.02
 """A larger budget has to be so much faster: it costs memory, and leaves more cores idle at the end
@@ -76,8 +76,8 @@ class TokenBudget:
         try:
             if self.due:
                 self._wanting = False
-                best = fastest(trial, self._candidates)
-                self._set(best or self._tokens)
+                if best := fastest(trial, self._candidates):
+                    self._set(best)
         finally:
             self._lock.release()
 

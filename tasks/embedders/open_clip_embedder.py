@@ -1,13 +1,12 @@
 """Embed pictures and text into one space with open_clip, from a local folder, offline.
 
-Text is padded to the model's context length by open_clip's own tokenizer, pictures go through the
-steps of its own inference transform: the vectors are those of `encode_text` and `encode_image`.
+Text goes through open_clip's own tokenizer, pictures through the steps of its own inference
+transform: the vectors are those of `encode_text` and `encode_image`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,11 +14,13 @@ import open_clip
 import torch
 
 from schemas.refs import EmbedderRef
-from tasks.embedders.batching import BatchingEmbedder, done, halving, refuse_empty
+from tasks.embedders.batching import BatchingEmbedder
+from tasks.embedders.open_clip_text import OpenClipText
 from tasks.embedders.protocol import Pending
 from tasks.embedders.tokens import Tokens
-from tasks.embedders.torch_device import device, dtype, finish, token_budget
+from tasks.embedders.torch_device import device, dtype, token_budget
 from tasks.embedders.torch_images import TorchImages
+from tasks.embedders.torch_lanes import lanes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,7 +30,7 @@ def load_open_clip(ref: EmbedderRef) -> OpenClip:
     """Build the model of `ref` from its folder; weights missing or left over are an error."""
     where = device()
     name = f"local-dir:{ref.folder}"
-    kind = dtype(ref, where)
+    kind = dtype(ref, where)  # refuses a precision that this device does not compute in
     model, transform = open_clip.create_model_from_pretrained(
         name, precision=ref.precision, device=where, weights_only=True
     )
@@ -54,32 +55,21 @@ class OpenClip(BatchingEmbedder):
         self.token_budget = token_budget(where)
         self.model = model
         self.images = TorchImages(ref, model.visual, model.encode_image, transform, where, kind)
-        self.in_flight = self.images.in_flight
-        self._tokenizer = tokenizer
-        self._tokenizer_lock = Lock()  # tokenizers keep truncation and caches as state
-        self._device = where
+        self._lanes = lanes(where)
+        self.in_flight = self._lanes.in_flight
+        self._text_tower = OpenClipText(ref, model, tokenizer, self._lanes)
 
     def tokenize(self, texts: Sequence[str], *, query: bool = False) -> Tokens:
-        """The texts behind their prompt, padded or cut to the context length."""
-        refuse_empty(texts)
-        prompt = self.ref.query_prompt if query else self.ref.prompt
-        with self._tokenizer_lock:
-            matrix = self._tokenizer([prompt + text for text in texts])
-        return Tokens.from_matrix(matrix.numpy(), query)
+        """The texts behind their prompt, cut to the context length, and padded where it counts."""
+        return self._text_tower.tokenize(texts, query)
 
     def token_counts(self, texts: Sequence[str]) -> np.ndarray:
         """Content tokens of each text, uncut, without special and prompt tokens: int32 `[n]`."""
-        with self._tokenizer_lock:
-            inner = getattr(self._tokenizer, "tokenizer", None)
-            if inner is None:
-                lists = [self._tokenizer.encode(text) for text in texts]
-            else:
-                lists = inner(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-        return Tokens.from_lists(lists).lengths.astype(np.int32)
+        return self._text_tower.token_counts(texts)
 
     def submit_tokens(self, tokens: Tokens, rows: np.ndarray) -> Pending:
-        """One batch, computed at once: float32 `[len(rows), d]`."""
-        return done(halving(lambda part: self._text(tokens.padded(part)[0]), rows))
+        """Begin one batch: float32 `[len(rows), d]`."""
+        return self._text_tower.submit(tokens, rows)
 
     @property
     def image_batch(self) -> int:  # type: ignore[bad-override]  # it may change
@@ -101,8 +91,3 @@ class OpenClip(BatchingEmbedder):
     def submit_pixels(self, pixels: np.ndarray) -> Pending:
         """Begin one batch of prepared pictures."""
         return self.images.submit(pixels)
-
-    @torch.inference_mode()
-    def _text(self, ids: np.ndarray) -> np.ndarray:
-        vectors = self.model.encode_text(torch.from_numpy(ids).to(self._device))
-        return finish(vectors, self.ref)

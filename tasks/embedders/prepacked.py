@@ -43,14 +43,26 @@ def prepack(model: nn.Module) -> bool:
 
     The weights move: the model keeps no second copy of them, and cannot be trained or saved.
     """
-    known = all(hasattr(torch.ops.mkldnn, name) for name in OPERATORS)
-    if not known or not torch.backends.mkldnn.is_available():
+    linear = next((module for module in model.modules() if type(module) is nn.Linear), None)
+    if linear is None or not _possible(linear):
         return False
     for module in list(model.modules()):
         _fuse_gelu(module)
         for name, child in list(module.named_children()):
             if type(child) is nn.Linear:
                 setattr(module, name, PrepackedLinear(child))
+    return True
+
+
+def _possible(linear: nn.Linear) -> bool:
+    """Whether this build of torch, and this CPU, take a layer of that number format."""
+    known = all(hasattr(torch.ops.mkldnn, name) for name in OPERATORS)
+    if not known or not torch.backends.mkldnn.is_available():
+        return False
+    try:
+        PrepackedLinear(linear)
+    except RuntimeError:  # a CPU without bf16 or fp16 instructions: torch has its own ways there
+        return False
     return True
 
 

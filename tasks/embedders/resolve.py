@@ -31,7 +31,7 @@ INSTEAD = {
 """What to use where an embedder cannot take a source, by what it can take."""
 
 ENGINES = {"auto": "torch", "torch": "torch"}
-PRECISIONS = {"auto": "fp32", "fp32": "fp32", "bf16": "bf16"}
+PRECISIONS = {"auto": "fp32", "fp32": "fp32", "bf16": "bf16", "fp16": "fp16"}
 
 
 def resolve(spec: EmbedderSpec, kinds: Collection[str]) -> EmbedderRef:

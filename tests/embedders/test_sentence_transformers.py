@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from schemas.errors import UsageError
 from schemas.spec import EmbedderSpec
+from tasks.embedders import budget, torch_device, transformer_text
+from tasks.embedders.fast_tokenizer import FastTokenizer
 from tasks.embedders.load import load
 from tasks.embedders.protocol import Embedder
 from tasks.embedders.resolve import resolve
+from tasks.embedders.transformer_text import LibraryTokenizer
 
 SENTENCES = ["the cat sat on a mat", "dog", "the dog sat", "a red circle on the blue mat " * 3]
 
@@ -152,3 +158,92 @@ def test_a_text_model_says_that_it_takes_no_pictures(tiny_sentences: Path) -> No
 
     with pytest.raises(UsageError, match="embeds text, not images"):
         embedder(tiny_sentences).embed_images([Image.new("RGB", (8, 8))])
+
+
+def test_tokens_are_the_librarys_without_its_python(minilm: str, news: list[str]) -> None:
+    model = embedder(minilm)
+    expected = library(minilm).tokenizer(news, truncation=True)["input_ids"]
+
+    assert isinstance(model._tokenizer, FastTokenizer)  # type: ignore[attr-defined]
+    tokens = model.tokenize(news)
+    assert [list(ids) for ids in np.split(tokens.ids, tokens.offsets[1:-1])] == expected
+
+
+def test_a_tokenizer_that_cuts_on_the_left_is_the_librarys(
+    tiny_sentences: Path,
+    copy_of: Callable[..., Path],
+    edit_json: Callable[[Path, dict[str, Any]], None],
+) -> None:
+    copy = copy_of(tiny_sentences)
+    edit_json(copy / "tokenizer_config.json", {"truncation_side": "left"})
+    model = embedder(copy)
+
+    assert isinstance(model._tokenizer, LibraryTokenizer)  # type: ignore[attr-defined]
+    assert model.tokenize(SENTENCES).lengths.tolist() == [10, 5, 7, 16]
+    assert model.token_counts(SENTENCES).tolist() == [6, 1, 3, 21]
+    expected = library(copy).encode(SENTENCES, prompt_name="passage", normalize_embeddings=True)
+    np.testing.assert_allclose(model.embed_texts(SENTENCES), expected, atol=1e-6)
+
+
+def test_fp16_is_refused_on_a_cpu_without_it(
+    tiny_sentences: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_device, "_computes_fp16", lambda: False)
+    with pytest.raises(UsageError, match=r"embedder\.precision fp16 wants a GPU.*Set .* to bf16"):
+        embedder(tiny_sentences, precision="fp16")
+
+
+def test_fp16_is_within_its_tolerance_where_a_cpu_has_it(
+    tiny_sentences: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_device, "_computes_fp16", lambda: True)
+    exact = embedder(tiny_sentences).embed_texts(SENTENCES)
+    quick = embedder(tiny_sentences, precision="fp16").embed_texts(SENTENCES)
+
+    assert (1 - (exact * quick).sum(axis=1)).max() < 2e-4
+    assert np.abs(exact - quick).max() > 1e-5
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_the_budget_remembered(
+    tiny_sentences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = EmbedderSpec(kind="sentence-transformers", model=str(tiny_sentences), normalize=False)
+    ref = replace(resolve(spec, {"text"}), exports=str(tmp_path / "engines"))
+    model = transformer_text.load_transformer(ref)
+    expected = model.embed_texts(SENTENCES * 9)
+    whole = transformer_text.TransformerText._vectors
+
+    def small(self: Any, tokens: Any, rows: np.ndarray) -> torch.Tensor:
+        if tokens.lengths[rows].sum() > 100:
+            raise torch.OutOfMemoryError("more than 100 tokens")
+        return whole(self, tokens, rows)
+
+    monkeypatch.setattr(transformer_text.TransformerText, "_vectors", small)
+    np.testing.assert_allclose(model.embed_texts(SENTENCES * 9), expected, atol=1e-6)
+    assert 50 <= model.token_budget <= 100  # at least half of what fits
+    monkeypatch.undo()
+    assert transformer_text.load_transformer(ref).token_budget == model.token_budget
+
+
+def test_the_budget_is_measured_with_the_model_itself(
+    tiny_sentences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "MEASURE_AFTER", 50)
+    spec = EmbedderSpec(kind="sentence-transformers", model=str(tiny_sentences), dimensions=5)
+    ref = replace(resolve(spec, {"text"}), exports=str(tmp_path / "engines"))
+    model = transformer_text.load_transformer(ref)
+    assert model.token_budget == torch_device.CPU_TOKEN_BUDGET
+    model.embed_texts(SENTENCES * 9)
+
+    assert model.token_budget in torch_device.CPU_BUDGETS
+    assert len(list(tmp_path.rglob("budget-torch-fp32-cpu-*.json"))) == 1
+
+
+def test_workers_of_one_process_give_the_vectors_of_one(minilm: str, news: list[str]) -> None:
+    model = embedder(minilm)
+    alone = model.embed_texts(news)
+    with ThreadPoolExecutor(4) as workers:
+        found = list(workers.map(lambda _: model.embed_texts(news), range(4)))
+
+    for vectors in found:
+        np.testing.assert_allclose(vectors, alone, atol=1e-6)

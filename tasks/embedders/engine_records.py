@@ -168,9 +168,12 @@ def _computed_on(engines: Collection[str]) -> dict[str, str]:
     """What computes: the CPU's name, and torch's device where torch is among the engines."""
     where = {"cpu": _cpu()}
     if "torch" in engines:
-        from tasks.embedders.torch_device import device, device_name
+        import torch
 
-        where["device"] = device_name(device())
+        from tasks.embedders.torch_device import device
+
+        on = device().type  # without the number of cores, which decides no vector
+        where["device"] = torch.cuda.get_device_name() if on == "cuda" else on
     return where
 
 

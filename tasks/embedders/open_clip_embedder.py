@@ -30,7 +30,7 @@ def load_open_clip(ref: EmbedderRef) -> OpenClip:
     """Build the model of `ref` from its folder; weights missing or left over are an error."""
     where = device()
     name = f"local-dir:{ref.folder}"
-    kind = dtype(ref, where)
+    kind = dtype(ref, where)  # refuses a precision that this device does not compute in
     model, transform = open_clip.create_model_from_pretrained(
         name, precision=ref.precision, device=where, weights_only=True
     )

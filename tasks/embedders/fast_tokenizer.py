@@ -42,9 +42,10 @@ class FastTokenizer:
             self._cutting.enable_truncation(max_length)
         self._prompts = {False: prompt, True: query_prompt}
         self._special = special
-        self._words = WordTable(self._word) if has_words(self._whole) else None
         self._around = self._special_ids() if special else (b"", b"")
-        self._longest = max_length * ID_BYTES - sum(map(len, self._around))
+        known = self._around is not None and has_words(self._whole)
+        self._words = WordTable(self._word) if known else None
+        self._longest = max(0, max_length * ID_BYTES - sum(map(len, self._around or ())))
 
     def tokenize(self, texts: Sequence[str], *, query: bool = False) -> Tokens:
         """The texts behind their prompt, with special tokens, cut at the maximum length.
@@ -54,7 +55,7 @@ class FastTokenizer:
         refuse_empty(texts)
         prompt = self._prompts[query]
         behind = [prompt + text for text in texts] if prompt else list(texts)
-        if self._words is not None:
+        if self._words is not None and self._around is not None:
             (before, after), cut = self._around, self._longest
             ids = self._words.ids
             return Tokens(*flat([before + ids(text)[:cut] + after for text in behind]), query)
@@ -71,10 +72,16 @@ class FastTokenizer:
     def _word(self, word: str) -> list[int]:
         return self._whole.encode(word, add_special_tokens=False).ids
 
-    def _special_ids(self) -> tuple[bytes, bytes]:
-        """What stands before and after a text: the special tokens, as bytes of int32."""
+    def _special_ids(self) -> tuple[bytes, bytes] | None:
+        """What stands before and after a text: the special tokens, as bytes of int32.
+
+        None where that cannot be told: the tokenizer knows no token for `PROBE`.
+        """
         bare, whole = (self._ids(self._whole, [PROBE], special)[0] for special in (False, True))
-        start = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
+        starts = (i for i in range(len(whole)) if bare and whole[i : i + len(bare)] == bare)
+        start = next(starts, None)
+        if start is None:
+            return None
         before, after = whole[:start], whole[start + len(bare) :]
         return np.asarray(before, np.int32).tobytes(), np.asarray(after, np.int32).tobytes()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import BPE, WordLevel, WordPiece
+from tokenizers.processors import BertProcessing
 
 from tasks.embedders import word_table
 from tasks.embedders.fast_tokenizer import FastTokenizer
@@ -56,16 +58,22 @@ def contents(minilm) -> dict[str, str]:
     }
 
 
+@cache
+def both(content: str, special: bool) -> tuple[FastTokenizer, Tokenizer]:
+    """The same tokenizer with a table and as the library has it."""
+    options = {"prompt": "", "query_prompt": "ask:the ", "max_length": LONGEST, "special": special}
+    theirs = Tokenizer.from_str(content)
+    theirs.no_padding()
+    return FastTokenizer(content, **options), theirs
+
+
 @pytest.mark.parametrize("name", ["minilm", "cased", "words"])
 @pytest.mark.parametrize("special", [False, True])
 @settings(max_examples=150, deadline=None)
 @given(texts=st.lists(TEXTS.filter(bool), min_size=1, max_size=4))
 def test_tokens_are_those_of_the_library(contents, name, special, texts) -> None:
-    options = {"prompt": "", "query_prompt": "ask:the ", "max_length": LONGEST, "special": special}
-    tokenizer = FastTokenizer(contents[name], **options)
+    tokenizer, theirs = both(contents[name], special)
     assert tokenizer._words is not None
-    theirs = Tokenizer.from_str(contents[name])
-    theirs.no_padding()
     theirs.no_truncation()
     whole = [len(theirs.encode(text, add_special_tokens=False).ids) for text in texts]
     theirs.enable_truncation(LONGEST)
@@ -125,3 +133,18 @@ def test_a_tokenizer_that_looks_past_a_blank_has_no_table(contents, changed) -> 
     for part, value in changed.items():
         setattr(tokenizer, part, value)
     assert not has_words(tokenizer)
+
+
+def test_special_tokens_are_the_librarys_where_no_table_can_tell_them() -> None:
+    tokenizer = Tokenizer(WordLevel({"[CLS]": 0, "[SEP]": 1, "w1": 2, "[UNK]": 3}, "[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = BertProcessing(("[SEP]", 1), ("[CLS]", 0))
+    options = {"prompt": "", "query_prompt": "", "max_length": 4, "special": True}
+    assert FastTokenizer(tokenizer.to_str(), **options).tokenize(["w1 w1 w1"]).ids.tolist() == [
+        *(0, 2, 2, 1)
+    ]
+    tokenizer.model = WordLevel({"[CLS]": 0, "[SEP]": 1, "w1": 2}, "[UNK]")  # no unknown word
+    tokenizer.normalizer = normalizers.Replace("a", "")
+    fast = FastTokenizer(tokenizer.to_str(), **options)
+    assert fast._words is None
+    assert fast.tokenize(["w1 w1 w1"]).ids.tolist() == [0, 2, 2, 1]

@@ -151,6 +151,12 @@ class Notes:
         return {name: size for name, size in self.files().items() if name.startswith("db/")}
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch) -> None:
+    """A shard that failed is tried again without a pause."""
+    monkeypatch.setattr("flows.embedding.RETRY_SECONDS", 0)
+
+
 @pytest.fixture
 def texts() -> dict[str, str]:
     """The thirty notes that the space begins with."""

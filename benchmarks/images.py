@@ -5,7 +5,8 @@
 
 Run `uv run python benchmarks/images.py [--quick]`. open_clip ViT-B/32 and timm ResNet-50 have
 random weights, saved as their libraries save them. The two take turns, a hundred pictures each;
-models are loaded and have embedded once before. Pictures are made from the photographs in
+models are loaded and have embedded once before. Both use a GPU where one is. Pictures are made from
+the photographs in
 `$VECMILL_SHARED/data/images/caltech101` (or `../shared`), or from noise where there are none.
 Prints a table, then one line of JSON; exit code 1 when a target is missed.
 """
@@ -36,6 +37,7 @@ from tasks.embedders.in_flight import in_flight
 from tasks.embedders.load import load
 from tasks.embedders.protocol import Embedder
 from tasks.embedders.resolve import resolve
+from tasks.embedders.torch_device import device
 
 SHARED = Path(os.environ.get("VECMILL_SHARED", Path(__file__).parents[1].parent / "shared"))
 
@@ -137,7 +139,7 @@ def plain_open_clip(folder: Path) -> Embed:
     import open_clip
 
     model, transform = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
-    return plain(model.eval().encode_image, transform)
+    return plain(model.eval().to(device()).encode_image, transform)
 
 
 def plain_timm(folder: Path) -> Embed:
@@ -146,7 +148,7 @@ def plain_timm(folder: Path) -> Embed:
 
     model = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0).eval()
     config = timm.data.resolve_model_data_config(model)
-    return plain(model, timm.data.create_transform(**config, is_training=False))
+    return plain(model.to(device()), timm.data.create_transform(**config, is_training=False))
 
 
 def plain(encode: Callable[[Any], Any], transform: Callable[[Image.Image], Any]) -> Embed:
@@ -161,7 +163,7 @@ def plain(encode: Callable[[Any], Any], transform: Callable[[Image.Image], Any])
                     transform(Image.open(file).convert("RGB"))
                     for file in files[start : start + PLAIN_BATCH]
                 ]
-                vectors.append(encode(torch.stack(batch)).numpy())
+                vectors.append(encode(torch.stack(batch).to(device())).cpu().numpy())
         return np.concatenate(vectors)
 
     return embed

@@ -193,13 +193,15 @@ def vecmill(embedder: Embedder) -> Embed:
     return embed
 
 
-def compare(ours: Embed, theirs: Embed, files: list[Path]) -> tuple[Cost, Cost, float]:
+def compare(
+    ours: Embed, theirs: Embed, files: list[Path], turn: int = TURN
+) -> tuple[Cost, Cost, float]:
     """What each took, in turns; and the largest 1 − cos between their vectors."""
     ours(files[:PLAIN_BATCH])
     theirs(files[:PLAIN_BATCH])
     our_cost, their_cost, off = Cost(), Cost(), 0.0
-    for start in range(0, len(files), TURN):
-        some = files[start : start + TURN]
+    for start in range(0, len(files), turn):
+        some = files[start : start + turn]
         a = our_cost.measure(ours, some).astype(np.float64)
         b = their_cost.measure(theirs, some).astype(np.float64)
         lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
@@ -211,16 +213,18 @@ def main() -> int:
     """Both models, the table, and 1 when a target is missed."""
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     asked.add_argument("--quick", action="store_true", help=f"{QUICK_PICTURES} pictures")
+    asked.add_argument("--pictures", type=int, default=PICTURES)
+    asked.add_argument("--turn", type=int, default=TURN, help="pictures that one embeds in a row")
     asked.add_argument("--engine", default="torch")
     asked.add_argument("--precision", default="bf16")
     options = asked.parse_args()
     logging.disable(logging.WARNING)  # open_clip warns that weights are random
-    count = QUICK_PICTURES if options.quick else PICTURES
+    count = QUICK_PICTURES if options.quick else options.pictures
     with tempfile.TemporaryDirectory(prefix="vecmill-images-") as place:
-        return measure(Path(place), count, options.engine, options.precision)
+        return measure(Path(place), count, options.turn, options.engine, options.precision)
 
 
-def measure(work: Path, count: int, engine: str, precision: str) -> int:
+def measure(work: Path, count: int, turn: int, engine: str, precision: str) -> int:
     """Embed `count` pictures by each model and loop."""
     files = write_pictures(work / "pictures", count)
     models = {
@@ -233,7 +237,7 @@ def measure(work: Path, count: int, engine: str, precision: str) -> int:
             {"kind": kind, "model": str(folder), "engine": engine, "precision": precision}
         )
         ref = replace(resolve(spec, {"image"}), exports=str(work / "engines"))
-        ours, theirs, off = compare(vecmill(load(ref)), loop(folder), files)
+        ours, theirs, off = compare(vecmill(load(ref)), loop(folder), files, turn)
         wall, cpu = theirs.wall / ours.wall, theirs.cpu / ours.cpu
         missed |= min(wall, cpu) < TARGETS[name]
         costs = [theirs.wall, ours.wall, theirs.cpu, ours.cpu]

@@ -162,8 +162,9 @@ _HELD = _HeldFiles()
 
 
 def release_vectors() -> None:
-    """Let go of the files that `read_vectors` holds: nobody looks for their rows any more."""
+    """Let go of what is held of the files: nobody looks for their rows any more."""
     _HELD.clear()
+    _hashes.cache_clear()
 
 
 def _read(path: str) -> np.ndarray:

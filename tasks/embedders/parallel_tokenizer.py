@@ -42,13 +42,13 @@ this process more, which takes its lock from the one that feeds the GPU (14 of t
 class ParallelTokenizer(FastTokenizer):
     """A `FastTokenizer` whose long lists are tokenised in `processes` child processes.
 
-    They start with the first long list and end with this process. `processes` null: as
-    the cores allow.
+    They start with the first long list and end with this process. `processes` null: as the
+    cores allow, and `RAYON_NUM_THREADS`, by which workers share them out.
     """
 
     def __init__(self, content: str, *, processes: int | None = None, **options: Any) -> None:
         super().__init__(content, **options)
-        cores = usable_cores() - LEFT_FREE
+        cores = usable_cores("RAYON_NUM_THREADS") - LEFT_FREE
         self._processes = processes or max(1, min(MOST_PROCESSES, cores))
         self._first = (tokenize_here, content, options)
 

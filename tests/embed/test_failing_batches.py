@@ -80,14 +80,21 @@ class RuntimeException(Exception):
     """An error of the kind that ONNX Runtime raises."""
 
 
+class AcceleratorError(RuntimeError):
+    """What torch raises for an error of CUDA itself: of page-locked memory, for one."""
+
+
 @pytest.mark.parametrize(
     "error",
     [
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: not enough memory"),
         RuntimeError("Check 'ptr' failed: std::bad_alloc"),
         RuntimeException("Failed to allocate memory for requested buffer of size 1073741824"),
+        AcceleratorError("CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation'"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 17.9 GB)"),
     ],
-    ids=["torch", "openvino", "onnxruntime"],
+    ids=["torch", "openvino", "onnxruntime", "cuda", "cublas", "mps"],
 )
 def test_a_machine_without_memory_is_not_the_items_fault_either(
     error: Exception, engine: Any, ref: EmbedderRef, store: Store, shard_of: ShardOf

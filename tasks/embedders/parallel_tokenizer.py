@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ class ParallelTokenizer(FastTokenizer):
         cores = usable_cores("RAYON_NUM_THREADS") - LEFT_FREE
         self._processes = processes or max(1, min(MOST_PROCESSES, cores))
         self._first = (tokenize_here, content, options)
+        self._starting = Lock()  # newer Pythons' cached_property has none
 
     def tokenize(self, texts: Sequence[str], *, query: bool = False) -> Tokens:
         """See `FastTokenizer.tokenize`."""
@@ -59,7 +61,8 @@ class ParallelTokenizer(FastTokenizer):
         refuse_empty(texts)
         size = min(PIECE, -(-len(texts) // self._processes))
         pieces = [list(texts[i : i + size]) for i in range(0, len(texts), size)]
-        pool, threads = self._pool
+        with self._starting:  # several slices are tokenised at a time
+            pool, threads = self._pool
         made = threads.map(lambda piece: pool.call(tokenize_piece, piece, query), pieces)
         return joined(list(made), query)
 

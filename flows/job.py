@@ -5,7 +5,6 @@ A `Job` is what every step of the composition gets; it does not change while the
 
 from __future__ import annotations
 
-import os
 import secrets
 import tempfile
 import time
@@ -19,6 +18,7 @@ from flows.sweeping import sweep
 from schemas.refs import EmbedderRef
 from schemas.spec import BuildOverrides, SpaceSpec
 from tasks.plan.classify import drop_plan
+from tasks.processes.cores import usable_cores
 from tasks.store.leases import HeldLease, hold_lease, refuse_busy
 from tasks.store.workdir import Store
 from tasks.table.dataset import TableRef
@@ -97,7 +97,7 @@ def open_job(
             table=table,
             store=store,
             runner=runner,
-            workers=overrides.max_workers or spec.compute.max_workers or os.cpu_count() or 1,
+            workers=overrides.max_workers or spec.compute.max_workers or usable_cores(),
             started_at=started_at,
             clock=clock,
             lease=lease,

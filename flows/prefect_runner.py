@@ -16,6 +16,7 @@ from prefect.utilities.callables import get_call_parameters
 
 from flows.runner import Retry, timed
 from flows.stage_rate import StageRate
+from schemas.progress import Counted
 from tasks.audit.prefect_tasks import TASKS as AUDIT
 from tasks.chunk.prefect_tasks import TASKS as CHUNK
 from tasks.dedupe.prefect_tasks import TASKS as DEDUPE
@@ -104,8 +105,11 @@ class PrefectRunner:
     ) -> list[T]:
         task = TASKS[function]
         if workers == 1 or len(calls) <= 1:
-            return [task(*call, progress=progress) for call in calls]
+            return [task(*call, progress=Counted(progress)) for call in calls]
         with ThreadPoolTaskRunner(max_workers=workers) as pool:
-            named = [get_call_parameters(function, c, {"progress": progress}) for c in calls]
+            named = [
+                get_call_parameters(function, call, {"progress": Counted(progress)})
+                for call in calls
+            ]
             futures = [pool.submit(task, parameters) for parameters in named]
             return [future.result() for future in futures]

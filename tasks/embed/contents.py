@@ -36,13 +36,23 @@ def read_items(contents: pa.Table, columns: Sequence[str]) -> pa.Table:
 
 
 def read_rows(path: str, rows: np.ndarray, columns: Sequence[str] | None = None) -> pa.Table:
-    """The rows at int64 positions `rows` of a parquet file, reading only their row groups."""
+    """The rows at int64 positions `rows` of a parquet file, reading only their row groups.
+
+    One row group after the other: a shard whose rows lie scattered holds no more than its own.
+    """
+    wanted = list(columns) if columns else None
     with pq.ParquetFile(path) as file:
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
         starts = np.concatenate([[0], np.cumsum(sizes)])
         groups = np.searchsorted(starts, rows, side="right") - 1
-        wanted = np.unique(groups)
-        table = file.read_row_groups(wanted.tolist(), columns=list(columns) if columns else None)
-    # Where each wanted group begins in the table, less where it begins in the file.
-    shift = np.concatenate([[0], np.cumsum(np.asarray(sizes)[wanted])])[:-1] - starts[wanted]
-    return table.take(rows + shift[np.searchsorted(wanted, groups)])
+        order = np.argsort(groups, kind="stable")
+        found = [
+            file.read_row_group(int(groups[here[0]]), columns=wanted).take(
+                rows[here] - starts[groups[here[0]]]
+            )
+            for here in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+            if len(here)
+        ]
+        if not found:
+            return file.read_row_groups([], columns=wanted)
+    return pa.concat_tables(found).take(np.argsort(order, kind="stable"))

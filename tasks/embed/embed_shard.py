@@ -50,6 +50,8 @@ SYSTEMATIC = 16
 
 PROBE_TEXT = "a"
 
+NO_LENGTHS = np.zeros(0, np.int64)
+
 
 @dataclass
 class Work:
@@ -205,11 +207,14 @@ def _embed_texts(work: Work) -> None:
     for batch, pending in in_flight(submit, batches, embedder.in_flight):
 
         def forward(part: np.ndarray, batch: TextBatch = batch) -> np.ndarray:
-            return embedder.embed_tokens(batch.tokens, np.searchsorted(rows, part) - batch.start)
+            places = np.searchsorted(rows, part)
+            if batch.failure is not None:  # of the tokenizer, which then takes each part anew
+                return embedder.embed_texts([texts[place] for place in places])
+            return embedder.embed_tokens(batch.tokens, places - batch.start)
 
         here = rows[batch.places]
         work.isolation.embed(work.model.of(forward), here, work.model.of(pending))
-        lengths = batch.tokens.lengths[batch.rows]
+        lengths = batch.tokens.lengths[batch.rows] if batch.failure is None else NO_LENGTHS
         held, slots = int(lengths.sum()), token_slots(lengths, padded=embedder.padded)
         work.tokens += held
         work.slots += slots

@@ -73,10 +73,13 @@ class Isolation:
             self.failures[int(row)] = "the embedder gave the zero vector, which no search can find"
 
 
-NO_MEMORY = ("not enough memory", "bad_alloc", "bad allocation", "failed to allocate memory")
-RUNTIME_ERRORS = ("RuntimeError", "RuntimeException")
-"""How torch's CPU allocator, OpenVINO and ONNX Runtime say so. An error of another type may quote
-the item's text, which may be about memory."""
+NO_MEMORY = (
+    *("not enough memory", "bad_alloc", "bad allocation", "failed to allocate memory"),
+    *("cuda error: out of memory", "_status_alloc_failed", "mps backend out of memory"),
+)
+RUNTIME_ERRORS = ("RuntimeError", "RuntimeException", "AcceleratorError")
+"""How torch's CPU allocator, OpenVINO, ONNX Runtime and a GPU outside torch's allocator say so. An
+error of another type may quote the item's text, which may be about memory."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

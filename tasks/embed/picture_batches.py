@@ -9,7 +9,6 @@ of a few batches, `BYTES_AHEAD` of files, and a picture a thread at full size.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +25,7 @@ from schemas.identity import digest_bytes
 from schemas.reasons import Reason
 from tasks.embedders.batching import stack_pixels
 from tasks.embedders.protocol import Embedder
+from tasks.processes.cores import usable_cores
 from tasks.store.image_bytes import KEPT, read_images
 from tasks.store.pictures import PictureError
 
@@ -69,8 +69,7 @@ def picture_batches(
 
 def decode_threads() -> int:
     """One for each core that this process may use; more would only hold more pictures in memory."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(MOST_DECODE_THREADS, cores or 1))
+    return min(MOST_DECODE_THREADS, usable_cores())
 
 
 def _batches(

@@ -6,14 +6,23 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.context import TaskRunContext
 
+from schemas.progress import Counted
 from tasks.embed.embed_shard import embed_shard
 from tasks.embed.retries import RETRIES, RETRY_SECONDS, may_pass
 from tasks.embed.workers import embed_shard_in_worker
 
 
 def _may_pass(_task: Any, _run: Any, state: Any) -> bool:
-    return may_pass(state.result(raise_on_failure=False))
+    """Whether to try again; what the failed try told of its progress is taken back then."""
+    if not may_pass(state.result(raise_on_failure=False)):
+        return False
+    context = TaskRunContext.get()
+    progress = context.parameters.get("progress") if context else None
+    if isinstance(progress, Counted):
+        progress.take_back()
+    return True
 
 
 OPTIONS: dict[str, Any] = {

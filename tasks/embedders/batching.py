@@ -3,13 +3,12 @@
     lengths ─ sort, longest first ─ cut where rows × longest exceeds the budget → batches
 
 Sorting by token count leaves next to no padding (FACTS: 1.0006 padded tokens per real one); the
-longest come first, so that what does not fit in memory is known at once. A batch that runs out of
-accelerator memory is halved, and only then: any other error is the caller's.
+longest come first, so that what does not fit in memory is known at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,9 +22,6 @@ from tasks.embedders.tokens import Tokens
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-Forward = Callable[[np.ndarray], np.ndarray]
-"""Embeds the rows (int64) of something prepared: float32 `[len(rows), d]`."""
 
 
 def batch_rows(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
@@ -45,23 +41,6 @@ def batch_rows(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
 def token_slots(lengths: np.ndarray, *, padded: bool) -> int:
     """The tokens that a batch of texts of these lengths (int `[n]`) takes, with its padding."""
     return int(lengths.max(initial=0)) * len(lengths) if padded else int(lengths.sum())
-
-
-def halving(forward: Forward, rows: np.ndarray) -> np.ndarray:
-    """`forward(rows)`, in halves where the accelerator runs out of memory.
-
-    A single row that does not fit raises: the device is too small or shared, the row is not bad.
-    """
-    import torch
-
-    try:
-        return forward(rows)
-    except torch.OutOfMemoryError:
-        if len(rows) == 1:
-            raise
-    torch.cuda.empty_cache()  # outside the handler, which would keep the batch's tensors alive
-    middle = len(rows) // 2
-    return np.concatenate([halving(forward, rows[:middle]), halving(forward, rows[middle:])])
 
 
 def stack_pixels(pictures: Sequence[np.ndarray]) -> np.ndarray:

@@ -15,10 +15,11 @@ import torch
 
 from schemas.refs import EmbedderRef
 from tasks.embedders.batching import BatchingEmbedder
+from tasks.embedders.budget import TokenBudget
 from tasks.embedders.open_clip_text import OpenClipText
 from tasks.embedders.protocol import Pending
 from tasks.embedders.tokens import Tokens
-from tasks.embedders.torch_device import device, dtype, token_budget
+from tasks.embedders.torch_device import device, device_name, dtype, token_budget
 from tasks.embedders.torch_images import TorchImages
 from tasks.embedders.torch_lanes import lanes
 
@@ -52,12 +53,12 @@ class OpenClip(BatchingEmbedder):
         kind: torch.dtype,
     ) -> None:
         super().__init__(ref)
-        self.token_budget = token_budget(where)
         self.model = model
         self.images = TorchImages(ref, model.visual, model.encode_image, transform, where, kind)
         self._lanes = lanes(where)
         self.in_flight = self._lanes.in_flight
-        self._text_tower = OpenClipText(ref, model, tokenizer, self._lanes)
+        self._budget = TokenBudget(ref, device_name(where), token_budget(where))
+        self._text_tower = OpenClipText(ref, model, tokenizer, self._lanes, self._budget)
 
     def tokenize(self, texts: Sequence[str], *, query: bool = False) -> Tokens:
         """The texts behind their prompt, cut to the context length, and padded where it counts."""
@@ -70,6 +71,15 @@ class OpenClip(BatchingEmbedder):
     def submit_tokens(self, tokens: Tokens, rows: np.ndarray) -> Pending:
         """Begin one batch: float32 `[len(rows), d]`."""
         return self._text_tower.submit(tokens, rows)
+
+    @property
+    def token_budget(self) -> int:  # type: ignore[bad-override]  # it may change
+        """Padded tokens in a batch."""
+        return self._budget.tokens
+
+    @token_budget.setter
+    def token_budget(self, tokens: int) -> None:
+        self._budget.fix(tokens)
 
     @property
     def image_batch(self) -> int:  # type: ignore[bad-override]  # it may change

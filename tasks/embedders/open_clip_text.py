@@ -18,6 +18,7 @@ from open_clip.transformer import text_global_pool
 
 from schemas.refs import EmbedderRef
 from tasks.embedders.batching import refuse_empty
+from tasks.embedders.budget import TokenBudget
 from tasks.embedders.protocol import Pending
 from tasks.embedders.tokens import Tokens
 from tasks.embedders.torch_device import finished, in_parts
@@ -32,12 +33,15 @@ SAME = 2e-4
 class OpenClipText:
     """Tokenises and embeds the texts of an open_clip model."""
 
-    def __init__(self, ref: EmbedderRef, model: Any, tokenizer: Any, where: Lanes) -> None:
+    def __init__(
+        self, ref: EmbedderRef, model: Any, tokenizer: Any, where: Lanes, budget: TokenBudget
+    ) -> None:
         self._ref = ref
         self._model = model
         self._tokenizer = tokenizer
         self._lock = Lock()  # tokenizers keep truncation and caches as state
         self._lanes = where
+        self._budget = budget
         self._encode = model.encode_text
         self._end = _end_token(model)
         self.trimmed = self._end is not None and self._try_trimmed()
@@ -63,7 +67,11 @@ class OpenClipText:
     def submit(self, tokens: Tokens, rows: np.ndarray) -> Pending:
         """Begin one batch: float32 `[len(rows), d]`."""
         return self._lanes.submit(
-            lambda: in_parts(lambda part: self._vectors(tokens, part), rows, lambda _: None)
+            lambda: in_parts(
+                lambda part: self._vectors(tokens, part),
+                rows,
+                lambda failed: self._budget.lower(len(failed) * int(tokens.lengths[failed].max())),
+            )
         )
 
     @torch.inference_mode()

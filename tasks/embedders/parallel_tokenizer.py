@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -42,15 +43,16 @@ this process more, which takes its lock from the one that feeds the GPU (14 of t
 class ParallelTokenizer(FastTokenizer):
     """A `FastTokenizer` whose long lists are tokenised in `processes` child processes.
 
-    They start with the first long list and end with this process. `processes` null: as
-    the cores allow.
+    They start with the first long list and end with this process. `processes` null: as the
+    cores allow, and `RAYON_NUM_THREADS`, by which workers share them out.
     """
 
     def __init__(self, content: str, *, processes: int | None = None, **options: Any) -> None:
         super().__init__(content, **options)
-        cores = usable_cores() - LEFT_FREE
+        cores = usable_cores("RAYON_NUM_THREADS") - LEFT_FREE
         self._processes = processes or max(1, min(MOST_PROCESSES, cores))
         self._first = (tokenize_here, content, options)
+        self._starting = Lock()  # newer Pythons' cached_property has none
 
     def tokenize(self, texts: Sequence[str], *, query: bool = False) -> Tokens:
         """See `FastTokenizer.tokenize`."""
@@ -59,7 +61,8 @@ class ParallelTokenizer(FastTokenizer):
         refuse_empty(texts)
         size = min(PIECE, -(-len(texts) // self._processes))
         pieces = [list(texts[i : i + size]) for i in range(0, len(texts), size)]
-        pool, threads = self._pool
+        with self._starting:  # several slices are tokenised at a time
+            pool, threads = self._pool
         made = threads.map(lambda piece: pool.call(tokenize_piece, piece, query), pieces)
         return joined(list(made), query)
 

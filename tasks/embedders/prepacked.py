@@ -66,10 +66,13 @@ def _possible(linear: nn.Linear) -> bool:
     return True
 
 
-def prepack_proven(model: nn.Module, probe: Callable[[], torch.Tensor]) -> bool:
+def prepack_proven(
+    model: nn.Module, probe: Callable[[], torch.Tensor], tolerance: float = TOLERANCE
+) -> bool:
     """`prepack`, undone where `probe` then raises or gives other vectors `[n, d]`: False.
 
-    Some models read the weights of their layers themselves, which a prepacked layer has no more.
+    Some models read the weights of their layers themselves, which a prepacked layer has no more: T5
+    its number format. Both forms of the weights are in memory until that is known.
     """
     children = [
         (parent, name, child)
@@ -78,7 +81,7 @@ def prepack_proven(model: nn.Module, probe: Callable[[], torch.Tensor]) -> bool:
     ]
     expected = probe()
     try:
-        if prepack(model) and _alike(probe(), expected):
+        if prepack(model) and _alike(probe(), expected, tolerance):
             return True
     except (AttributeError, TypeError, RuntimeError):
         pass  # what torch and models raise for a layer that is not what they expect
@@ -87,9 +90,9 @@ def prepack_proven(model: nn.Module, probe: Callable[[], torch.Tensor]) -> bool:
     return False
 
 
-def _alike(found: torch.Tensor, expected: torch.Tensor) -> bool:
+def _alike(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
     cosine = nn.functional.cosine_similarity(found.double(), expected.double(), dim=1)
-    return bool((1 - cosine <= TOLERANCE).all())
+    return bool((1 - cosine <= tolerance).all())
 
 
 def _fuse_gelu(module: nn.Module) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from schemas.errors import VecmillError
 from tasks.embedders.batching import batch_rows
 from tasks.embedders.protocol import Embedder, Pending
 from tasks.embedders.tokens import Tokens
@@ -29,24 +30,25 @@ AHEAD = 3
 LARGEST_SLICE = 32_768
 """A fifth of a second of a small model on a large GPU: several batches, little padding."""
 
+NO_TOKENS = Tokens.from_lists([])
+
 
 @dataclass(frozen=True)
 class TextBatch:
-    """One batch: the `rows` (int64) of `tokens`, whose first text is number `start` of all."""
+    """One batch: the `rows` (int64) of `tokens`, whose first text is number `start` of all.
+
+    `failure`: what the tokenizer raised for one of a slice's texts; there are no tokens then.
+    """
 
     tokens: Tokens
     start: int
     rows: np.ndarray
+    failure: Exception | None = None
 
     @property
     def places(self) -> np.ndarray:
         """Which of all texts these are: int64."""
         return self.start + self.rows
-
-    @property
-    def length(self) -> int:
-        """Its tokens, without padding."""
-        return int(self.tokens.lengths[self.rows].sum())
 
 
 def text_batches(
@@ -54,7 +56,8 @@ def text_batches(
 ) -> Iterator[TextBatch]:
     """Every text in exactly one batch, under the embedder's token budget.
 
-    Raises `UsageError` for an empty text.
+    A slice that the tokenizer cannot take is one batch, and the error that batch's own: `submitter`
+    raises it. Raises `UsageError` for an empty text.
     """
     if not len(texts):
         return
@@ -67,15 +70,29 @@ def text_batches(
 
         coming = deque(map(begin, slices[:AHEAD]))
         for i, start in enumerate(starts):
-            tokens = coming.popleft().result()
+            following = coming.popleft()
             coming.extend(map(begin, slices[i + AHEAD : i + AHEAD + 1]))
+            try:
+                tokens = following.result()
+            except (VecmillError, MemoryError):
+                raise
+            except Exception as error:  # noqa: BLE001  libraries raise anything for one bad text
+                rows = np.arange(slices[i].stop - start)
+                yield TextBatch(NO_TOKENS, start, rows, failure=error)
+                continue
             for rows in batch_rows(tokens.lengths, embedder.token_budget):
                 yield TextBatch(tokens, start, rows)
 
 
 def submitter(embedder: Embedder) -> Callable[[TextBatch], Pending]:
     """What begins such a batch."""
-    return lambda batch: embedder.submit_tokens(batch.tokens, batch.rows)
+
+    def submit(batch: TextBatch) -> Pending:
+        if batch.failure is not None:
+            raise batch.failure
+        return embedder.submit_tokens(batch.tokens, batch.rows)
+
+    return submit
 
 
 def slice_starts(texts: int, ahead: bool) -> list[int]:

@@ -123,8 +123,3 @@ def finished(vectors: torch.Tensor, ref: EmbedderRef) -> torch.Tensor:
     if ref.normalize:
         vectors = torch.nn.functional.normalize(vectors, dim=1)
     return vectors
-
-
-def finish(vectors: torch.Tensor, ref: EmbedderRef) -> np.ndarray:
-    """`finished` vectors as NumPy has them: float32 `[n, ref.dimensions]`."""
-    return finished(vectors, ref).cpu().numpy()

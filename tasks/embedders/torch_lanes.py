@@ -11,7 +11,6 @@ while the last is computed, and waits only where vectors are asked for.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -22,12 +21,17 @@ import numpy as np
 import torch
 
 from tasks.embedders.protocol import Pending
+from tasks.processes.cores import usable_cores
 
 Compute = Callable[[], torch.Tensor]
 """Computes one batch: float32 `[n, d]` on the device, perhaps still under way there."""
 
 DEVICE_IN_FLIGHT = 3
 """One batch on the GPU, one queued behind it, one whose vectors are taken in."""
+
+TORCH_THREADS = torch.get_num_threads()
+"""What torch itself would use: one thread a physical core, or as `torch.set_num_threads` said.
+Asked before any lane is there, each of which tells torch that it has one thread."""
 
 _starting = Lock()
 
@@ -55,11 +59,8 @@ def lanes(where: torch.device) -> Lanes:
 
 
 def cores() -> int:
-    """Cores that this process may use: by its affinity, `OMP_NUM_THREADS` and torch's own limit."""
-    allowed = torch.get_num_threads()
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        allowed = min(allowed, len(os.sched_getaffinity(0)))
-    return max(1, allowed)
+    """Cores for torch: what the process may use (`usable_cores`), and no more than torch would."""
+    return min(TORCH_THREADS, usable_cores("OMP_NUM_THREADS"))
 
 
 class CpuLanes:

@@ -27,7 +27,7 @@ from tasks.embedders.budget import TokenBudget
 from tasks.embedders.description import UNBOUNDED
 from tasks.embedders.fast_tokenizer import FastTokenizer
 from tasks.embedders.parallel_tokenizer import ParallelTokenizer
-from tasks.embedders.prepacked import prepack
+from tasks.embedders.prepacked import prepack_proven
 from tasks.embedders.protocol import Pending
 from tasks.embedders.tokens import Tokens
 from tasks.embedders.torch_device import (
@@ -51,10 +51,11 @@ PROBES = (
     "Two equally long texts",
     "Two equally long lines",
 )
-"""What packing is tried out on: texts of several lengths, and two of one."""
+"""What other layouts are tried out on: texts of several lengths, and two of one."""
 
-PACKED_TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-4, torch.float16: 2e-4}
-"""1 − cos between packed and padded vectors: several times the rounding of that number format."""
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-4, torch.float16: 2e-4}
+"""1 − cos between a model's vectors computed in two ways: several times the rounding of that number
+format."""
 
 TRIAL_LENGTH = 64
 """Tokens of a text in a trial of budgets: passages of news and documentation have 55 to 90."""
@@ -133,10 +134,10 @@ class TransformerText(BatchingEmbedder):
             transformer.register_forward_hook(_pool_in_fp32)
         self._first = 0
         if self._device.type == "cpu":
-            prepack(transformer)
+            prepack_proven(transformer, lambda: torch.from_numpy(self._probe()), TOLERANCE[kind])
         if packed.can_pack(transformer.model, kind, self._device):
             self._first = packed.first_position(transformer.model)
-            self._try_packed(PACKED_TOLERANCE[kind])
+            self._try_packed(TOLERANCE[kind])
 
     def _try_packed(self, tolerance: float) -> None:
         """Pack from now on if that gives the vectors that padding gives.

@@ -148,4 +148,9 @@ class ProcessPool:
         with self._lock:
             self._all.pop(dead.pid, None)
         dead.close()
-        self._start(self._places[dead.label])
+        try:
+            self._start(self._places[dead.label])
+        except OSError:
+            if not self.pids:
+                self.close()  # else whoever asks for the next process waits for ever
+            raise

@@ -40,7 +40,7 @@ class Spawned:
     def __init__(self, label: str, environment: Mapping[str, str]) -> None:
         self.label = label
         self.fresh = True
-        """Whether it has answered no call yet."""
+        """Whether no call has come back with a result yet."""
         self.answering = False
         """Whether a call is under way: one that was interrupted leaves its answer behind."""
         self._connection, theirs = Pipe()
@@ -81,9 +81,10 @@ class Spawned:
                 listener.advance(*more, **named)
         except (EOFError, ConnectionError) as error:
             raise ProcessDied(self._ended()) from error
-        self.answering = self.fresh = False
+        self.answering = False
         if word == "error":
             raise content
+        self.fresh = False
         return content
 
     def close(self) -> None:

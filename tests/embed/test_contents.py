@@ -37,6 +37,29 @@ def test_only_the_row_groups_needed_are_read(tmp_path: Path) -> None:
     assert read_rows(str(path), np.array([7, 4]), ["n"]).to_pydict() == {"n": [7, 4]}
 
 
+def test_scattered_rows_do_not_bring_the_whole_file_into_memory(tmp_path: Path) -> None:
+    path = str(tmp_path / "large.parquet")
+    texts = pa.array([f"{number:06} " + "x" * 2_000 for number in range(20_000)])
+    pq.write_table(pa.table({"text": texts}), path, row_group_size=500, compression="zstd")
+    rows = np.arange(0, 20_000, 500)[::-1].copy()
+    pool = pa.proxy_memory_pool(pa.default_memory_pool())
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pool)
+    try:
+        found = read_rows(path, rows, ["text"]).column("text").to_pylist()
+    finally:
+        pa.set_memory_pool(before)
+
+    assert [int(text.split()[0]) for text in found] == rows.tolist()
+    assert pool.max_memory() < texts.nbytes / 4
+
+
+def test_no_rows_are_a_table_all_the_same(tmp_path: Path) -> None:
+    path = str(tmp_path / "ten.parquet")
+    pq.write_table(pa.table({"n": range(10)}), path)
+    assert read_rows(path, np.zeros(0, np.int64), ["n"]).to_pydict() == {"n": []}
+
+
 def test_items_of_several_files_stand_in_the_order_of_the_contents(tmp_path: Path) -> None:
     paths = [str(tmp_path / f"{name}.parquet") for name in "ab"]
     for path, name in zip(paths, "ab", strict=True):

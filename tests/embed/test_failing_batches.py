@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import VecmillError
 from schemas.identity import digest_bytes
+from schemas.progress import SILENT, Counted
 from schemas.refs import EmbedderRef, Shard, ShardResult
 from tasks.embed.embed_shard import embed_shard
 from tasks.store.workdir import Store
@@ -80,14 +81,21 @@ class RuntimeException(Exception):
     """An error of the kind that ONNX Runtime raises."""
 
 
+class AcceleratorError(RuntimeError):
+    """What torch raises for an error of CUDA itself: of page-locked memory, for one."""
+
+
 @pytest.mark.parametrize(
     "error",
     [
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: not enough memory"),
         RuntimeError("Check 'ptr' failed: std::bad_alloc"),
         RuntimeException("Failed to allocate memory for requested buffer of size 1073741824"),
+        AcceleratorError("CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation'"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 17.9 GB)"),
     ],
-    ids=["torch", "openvino", "onnxruntime"],
+    ids=["torch", "openvino", "onnxruntime", "cuda", "cublas", "mps"],
 )
 def test_a_machine_without_memory_is_not_the_items_fault_either(
     error: Exception, engine: Any, ref: EmbedderRef, store: Store, shard_of: ShardOf
@@ -112,3 +120,50 @@ def test_what_vecmill_itself_refuses_is_not_bisected(
     with pytest.raises(VecmillError, match="not as wide"):
         embed_shard(shard_of(TEXTS), ref, store)
     assert len(engine.batches) <= 20
+
+
+@pytest.mark.parametrize("ahead", [False, True], ids=["at-once", "ahead"])
+def test_a_text_that_the_tokenizer_cannot_take_is_rejected_alone(
+    ahead: bool,
+    engine: Any,
+    ref: EmbedderRef,
+    store: Store,
+    shard_of: ShardOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bad = {TEXTS[3], TEXTS[38]}
+    tokenize = engine.tokenize
+
+    def refuse(texts: list[str], *, query: bool = False) -> Any:
+        if found := bad & set(texts):
+            raise ValueError(f"no token for {sorted(found)[0]!r}")
+        return tokenize(texts, query=query)
+
+    monkeypatch.setattr(engine, "tokenize", refuse)
+    monkeypatch.setattr(engine, "tokenizes_ahead", ahead)
+    monkeypatch.setattr("tasks.embedders.text_batches.FIRST_SLICE", 8)
+    told = Counted(SILENT)
+
+    result = embed_shard(shard_of(TEXTS), ref, store, progress=told)
+
+    rejects = pq.read_table(result.rejects.path).to_pylist()
+    assert {each["detail"] for each in rejects} == {
+        f"ValueError: no token for {text!r}" for text in bad
+    }
+    made = vectors(result)
+    for text in set(TEXTS) - bad:
+        np.testing.assert_array_equal(made[digest_bytes(text.encode())], engine.vector(text))
+    assert result.embedded == len(made) == len(TEXTS) - len(bad)
+    assert sum(rows for rows, _ in told._told) == len(TEXTS)
+    assert engine.under_way == 0
+
+
+def test_a_tokenizer_that_takes_nothing_is_the_embedders_fault(
+    engine: Any, ref: EmbedderRef, store: Store, shard_of: ShardOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(texts: list[str], *, query: bool = False) -> Any:
+        raise ValueError("no vocabulary")
+
+    monkeypatch.setattr(engine, "tokenize", broken)
+    with pytest.raises(VecmillError, match=r"fails on everything.*no vocabulary"):
+        embed_shard(shard_of(TEXTS), ref, store)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.embedders.batching import batch_rows, halving
+from tasks.embedders.batching import batch_rows
 from tasks.embedders.tokens import Tokens
 
 
@@ -50,39 +49,3 @@ def test_ragged_texts_follow_each_other(lists: list[list[int]]) -> None:
 
     cut = [ids[a:b].tolist() for a, b in zip(starts.tolist(), ends, strict=True)]
     assert cut == lists[::-1]
-
-
-def test_only_running_out_of_memory_halves_a_batch() -> None:
-    import torch
-
-    sizes: list[int] = []
-
-    def forward(rows: np.ndarray) -> np.ndarray:
-        sizes.append(len(rows))
-        if len(rows) > 2:
-            raise torch.OutOfMemoryError("no room for that many")
-        return rows[:, None].astype(np.float32)
-
-    vectors = halving(forward, np.arange(5))
-
-    assert vectors.ravel().tolist() == [0, 1, 2, 3, 4]
-    assert sizes == [5, 2, 3, 1, 2]
-
-    def broken(rows: np.ndarray) -> np.ndarray:
-        sizes.append(len(rows))
-        raise ValueError("something else")
-
-    sizes.clear()
-    with pytest.raises(ValueError, match="something else"):
-        halving(broken, np.arange(5))
-    assert sizes == [5]
-
-
-def test_a_single_row_that_does_not_fit_is_the_devices_fault() -> None:
-    import torch
-
-    def forward(rows: np.ndarray) -> np.ndarray:
-        raise torch.OutOfMemoryError("no room at all")
-
-    with pytest.raises(torch.OutOfMemoryError, match="no room at all"):
-        halving(forward, np.arange(4))

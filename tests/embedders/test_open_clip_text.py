@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from schemas.errors import UsageError
 from schemas.spec import EmbedderSpec
 from tasks.embedders import torch_device
 from tasks.embedders.load import load
-from tasks.embedders.open_clip_embedder import OpenClip
+from tasks.embedders.open_clip_embedder import OpenClip, load_open_clip
+from tasks.embedders.open_clip_text import OpenClipText
 from tasks.embedders.resolve import resolve
 
 TEXTS = ["a cat", "two dogs on a red mat", "a photo of a photo of a photo of a photo of a cat", "b"]
@@ -102,6 +104,27 @@ def test_bf16_is_within_its_tolerance(clip: Callable[..., tuple[Path, Any]]) -> 
 
     assert found.dtype == np.float32
     assert 0 < (1 - (found * library(model)).sum(axis=1)).max() < 1e-3
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_the_budget_remembered(
+    clip: Callable[..., tuple[Path, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, model = clip(heads=1)
+    spec = EmbedderSpec(kind="open-clip", model=str(folder), engine="torch", precision="fp32")
+    ref = replace(resolve(spec, {"text"}), exports=str(tmp_path / "engines"))
+    ours = load_open_clip(ref)
+    whole = OpenClipText._vectors
+
+    def small(self: Any, tokens: Any, rows: np.ndarray) -> torch.Tensor:
+        if len(rows) > 2:
+            raise torch.OutOfMemoryError("more than two texts")
+        return whole(self, tokens, rows)
+
+    monkeypatch.setattr(OpenClipText, "_vectors", small)
+    np.testing.assert_allclose(ours.embed_texts(TEXTS), library(model), atol=1e-6)
+    assert ours.token_budget == 2 * CONTEXT
+    monkeypatch.undo()
+    assert load_open_clip(ref).token_budget == 2 * CONTEXT
 
 
 def test_fp16_is_refused_on_a_cpu_without_it(

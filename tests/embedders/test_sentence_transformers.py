@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,6 +19,7 @@ from schemas.spec import EmbedderSpec
 from tasks.embedders import budget, torch_device, transformer_text
 from tasks.embedders.fast_tokenizer import FastTokenizer
 from tasks.embedders.load import load
+from tasks.embedders.prepacked import PrepackedLinear
 from tasks.embedders.protocol import Embedder
 from tasks.embedders.resolve import resolve
 from tasks.embedders.transformer_text import LibraryTokenizer
@@ -113,6 +115,38 @@ def test_a_plain_transformer_is_pooled_as_the_library_pools_it(tiny_transformer:
     np.testing.assert_allclose(
         embedder(tiny_transformer).embed_texts(SENTENCES), expected, atol=1e-6
     )
+
+
+@pytest.fixture(scope="module")
+def tiny_t5(tmp_path_factory: pytest.TempPathFactory, word_tokenizer: Path) -> Path:
+    """A random T5 encoder, which reads the number format of its layers' weights."""
+    from transformers import T5Config, T5EncoderModel
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("tiny") / "t5"
+    config = T5Config(vocab_size=32, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
+    T5EncoderModel(config).save_pretrained(folder)
+    shutil.copytree(word_tokenizer, folder, dirs_exist_ok=True)
+    return folder
+
+
+@pytest.mark.parametrize(("precision", "apart"), [("fp32", 1e-6), ("bf16", 2e-4)])
+def test_a_model_that_reads_the_weights_of_its_layers_is_embedded(
+    tiny_t5: Path, precision: str, apart: float
+) -> None:
+    ours = embedder(tiny_t5, precision=precision).embed_texts(SENTENCES)
+    theirs = library(tiny_t5).encode(SENTENCES, normalize_embeddings=True)
+    assert (1 - (ours * theirs).sum(axis=1)).max() <= apart
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_berts_layers_are_laid_out_for_the_cpu(tiny_sentences: Path, precision: str) -> None:
+    if torch_device.device().type != "cpu" or not torch.backends.mkldnn.is_available():
+        pytest.skip("only on a CPU, and with oneDNN")
+    model = embedder(tiny_sentences, precision=precision).model  # type: ignore[attr-defined]
+    kinds = {type(layer) for layer in model[0].modules()}
+    assert PrepackedLinear in kinds
+    assert torch.nn.Linear not in kinds
 
 
 def test_static_embeddings_take_texts_of_any_length(shared: Path, news: list[str]) -> None:

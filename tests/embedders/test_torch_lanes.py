@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 
 import numpy as np
 import pytest
 import torch
 
+from tasks.embedders import torch_lanes
 from tasks.embedders.in_flight import in_flight
 from tasks.embedders.torch_device import in_parts
 from tasks.embedders.torch_lanes import CpuLanes, DeviceLanes, cores, lanes
+from tasks.processes import cores as cores_of_process
 
 CPU = torch.device("cpu")
 
@@ -34,17 +38,28 @@ def test_as_many_batches_run_at_once_as_there_are_cores_on_one_thread_each() -> 
 
 
 @pytest.mark.parametrize(
-    ("torchs", "allowed", "used"),
-    [(1, 8, 1), (64, 8, 8), (4, 8, 4)],
-    ids=["omp", "affinity", "both"],
+    ("torchs", "omp", "allowed", "used"),
+    [(64, "1", 8, 1), (64, "", 8, 8), (4, "", 8, 4)],
+    ids=["omp", "affinity", "torch"],
 )
 def test_no_more_cores_are_used_than_the_process_may(
-    torchs: int, allowed: int, used: int, monkeypatch: pytest.MonkeyPatch
+    torchs: int, omp: str, allowed: int, used: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # torch itself reads OMP_NUM_THREADS.
-    monkeypatch.setattr(torch, "get_num_threads", lambda: torchs)
+    monkeypatch.setattr(torch_lanes, "TORCH_THREADS", torchs)
+    monkeypatch.setattr(cores_of_process, "CGROUP_QUOTA", Path("no-container"))
+    monkeypatch.setenv("OMP_NUM_THREADS", omp)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(allowed)), raising=False)
     assert cores() == used
+
+
+def test_a_thread_that_comes_later_counts_the_same_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_lanes, "TORCH_THREADS", 2)
+    monkeypatch.setattr(torch_lanes, "usable_cores", lambda _limit: 2)
+    one = CpuLanes(1)  # tells torch that its thread is alone: that counts for new threads too
+    assert one.submit(lambda: torch.ones(1, 1))().tolist() == [[1.0]]
+    with ThreadPoolExecutor(1) as later:
+        assert later.submit(torch.get_num_threads).result() == 1
+        assert later.submit(cores).result() == cores() == 2
 
 
 @pytest.mark.parametrize("each", [CpuLanes(2), DeviceLanes(CPU)], ids=["cpu", "device"])

@@ -171,3 +171,41 @@ def test_prefect_runs_have_workers_too(notes, two_devices, server, monkeypatch, 
     assert state.is_completed(), state.message
     assert state.result().manifest.counts.embedded == 30
     assert not psutil.pid_exists(int(mark.read_text()))
+
+
+@pytest.mark.parametrize("at_a_time", [1, 2])
+def test_a_prefect_task_that_is_tried_again_counts_its_rows_once(
+    notes, server, monkeypatch, at_a_time
+) -> None:
+    from flows import prefect_runner
+    from flows.build import build
+    from schemas.spec import BuildOverrides
+    from tasks.embed import embed_shard as module
+
+    told: list[int] = []
+
+    def advance(self, rows, **_more):
+        told.extend([rows] if self._stage == "embed" else [])
+
+    monkeypatch.setattr(prefect_runner.LogProgress, "advance", advance)
+    monkeypatch.setattr(workers, "shards_at_a_time", lambda engine, most: at_a_time)
+    monkeypatch.setattr("tasks.plan.shards.PER_SHARD", {"text": 16})
+    monkeypatch.setattr(module, "load", made_embedder.WordEmbedder)
+    write, failures = module._write_vectors, [OSError("the store did not answer")]
+
+    def fails_once(*arguments):
+        if failures:
+            raise failures.pop()
+        return write(*arguments)
+
+    monkeypatch.setattr(module, "_write_vectors", fails_once)
+    task = prefect_runner.TASKS[module.embed_shard]
+    monkeypatch.setattr(task, "retry_delay_seconds", 0)
+
+    state = build(str(notes.spec_file()), BuildOverrides(yes=True), return_state=True)
+
+    assert state.is_completed(), state.message
+    assert not failures
+    assert state.result().manifest.counts.embedded == 30
+    assert sum(told) == 30
+    assert sum(rows for rows in told if rows > 0) > 30

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 
 import psutil
 import pytest
@@ -121,6 +122,37 @@ def test_closing_ends_every_process(said: Said) -> None:
     assert not psutil.pid_exists(pid)
     with pytest.raises(RuntimeError, match="test processes were ended"):
         pool.call(made_calls.add, 1, 2)
+
+
+def test_what_each_process_begins_with_is_tried_until_it_succeeds(said: Said) -> None:
+    first = (made_calls.refuse, "word")
+    with ProcessPool("test", [Place("device", {})], said, first) as pool:
+        for _ in range(2):
+            with pytest.raises(UsageError, match="'word' is refused"):
+                pool.call(made_calls.add, 1, 2)
+
+
+def test_nobody_waits_for_a_process_that_cannot_be_started(
+    said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("cannot allocate memory")
+
+    raised: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            pool.call(made_calls.killed, signal.SIGKILL)
+        except (OSError, RuntimeError) as error:
+            raised.append(error)
+
+    with ProcessPool("test", [Place("device", {})], said) as pool:
+        monkeypatch.setattr("tasks.processes.pool.Spawned", refuse)
+        for _ in range(2):
+            thread = Thread(target=call, daemon=True)
+            thread.start()
+            thread.join(30)
+    assert [type(error) for error in raised] == [OSError, RuntimeError]
 
 
 PARENT = """

@@ -16,13 +16,13 @@ import numpy as np
 from schemas.errors import VecmillError
 from schemas.refs import EmbedderRef
 from tasks.embedders.batching import BatchingEmbedder
-from tasks.embedders.cores import usable_cores
 from tasks.embedders.exported.folder import Export, TextFacts
 from tasks.embedders.exported.sessions import SESSIONS, Inputs, Run
 from tasks.embedders.exported.tokenizing import Tokenizing, load_tokenizing
 from tasks.embedders.image_transform import ImageTransform
 from tasks.embedders.protocol import Pending
 from tasks.embedders.tokens import Tokens
+from tasks.processes.cores import usable_cores
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -44,7 +44,7 @@ class ExportedEmbedder(BatchingEmbedder):
         super().__init__(ref)
         self.token_budget = TOKEN_BUDGET
         self.image_batch = IMAGE_BATCH
-        cores = usable_cores()
+        cores = usable_cores("OMP_NUM_THREADS")
         self.in_flight = cores + 1  # one waits, so that no core does
         self._folder = folder
         self._export = export

@@ -19,7 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +98,38 @@ def write_rows(folder: Path, rows: int) -> None:
         pq.write_table(table, folder / f"rows-{number:04}.parquet")
 
 
-def run_build(folder: Path, rows: Path) -> dict[str, Any]:
-    """Build and publish a space of the rows (in a process of its own)."""
+def peak_bytes() -> int:
+    """The most memory that this process has held. (`ru_maxrss` begins at that of its parent.)"""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
     import resource
 
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+@dataclass
+class Steps:
+    """What each step of a run took: calls, seconds, CPU-seconds, and the peak up to its end."""
+
+    taken: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Measure what is inside as a step of that name."""
+        before, clock = sum(os.times()[:2]), time.perf_counter()
+        yield
+        step = self.taken.setdefault(name, {"calls": 0, "wall": 0.0, "cpu": 0.0})
+        step["calls"] += 1
+        step["wall"] += time.perf_counter() - clock
+        step["cpu"] += sum(os.times()[:2]) - before
+        step["peak"] = peak_bytes()
+
+
+def run_build(folder: Path, rows: Path) -> dict[str, Any]:
+    """Build and publish a space of the rows (in a process of its own)."""
     import lance  # noqa: F401
     import polars  # noqa: F401
 
@@ -115,37 +145,26 @@ def run_build(folder: Path, rows: Path) -> dict[str, Any]:
     from tasks.embedders.load import load
     from tasks.embedders.resolve import resolve
 
+    steps = Steps()
+
     class MeasuringRunner(PlainRunner):
-        """The plain runner, which notes what each function costs."""
+        """The plain runner, which measures each function that it is given."""
 
         def run(self, stage: str, function: Any, *args: Any, **options: Any) -> Any:
-            with noted(f"{stage}: {function.__name__}"):
+            with steps.step(f"{stage}: {function.__name__}"):
                 return super().run(stage, function, *args, **options)
 
         def map(self, stage: str, function: Any, calls: Any, **options: Any) -> Any:
-            with noted(f"{stage}: {function.__name__}"):
+            with steps.step(f"{stage}: {function.__name__}"):
                 return super().map(stage, function, calls, **options)
-
-    from contextlib import contextmanager
-
-    steps: dict[str, dict[str, float]] = {}
-
-    @contextmanager
-    def noted(name: str) -> Any:
-        before, clock = sum(os.times()[:2]), time.perf_counter()
-        yield
-        step = steps.setdefault(name, {"calls": 0, "wall": 0.0, "cpu": 0.0})
-        step["calls"] += 1
-        step["wall"] += time.perf_counter() - clock
-        step["cpu"] += sum(os.times()[:2]) - before
-        # ru_maxrss never falls: what stands here is the peak up to the end of the step
-        step["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     data = {
         "space": "rows",
         "uri": "./lancedb",
         "sources": [{"name": "r", "kind": "text", "path": str(rows), "key": "key", "text": "body"}],
         "chunk": None,
+        "dedupe": {"exact": True, "near": None, "semantic": None},
+        "cluster": None,
         "embedder": {
             "kind": "sentence-transformers",
             "model": str(MODEL),
@@ -157,10 +176,9 @@ def run_build(folder: Path, rows: Path) -> dict[str, Any]:
     load(resolve(spec.embedder, spec.kinds)).embed_texts(["warm"])
     begun = started()
     outcome = build_space(spec, runner=MeasuringRunner(StageBars("quiet")))
-    if outcome.exit_code or outcome.manifest.counts.rows == 0:
+    if outcome.exit_code:
         raise SystemExit(f"exit code {outcome.exit_code}: {outcome.message}")
-    timings = outcome.manifest.timings.model_dump(by_alias=True)
-    return {**begun, "timings": timings, "steps": steps, "rows": outcome.manifest.counts.rows}
+    return {**begun, "steps": steps.taken, "rows": outcome.manifest.counts.rows}
 
 
 def run_bare(folder: Path, rows: Path) -> dict[str, Any]:
@@ -172,21 +190,19 @@ def run_bare(folder: Path, rows: Path) -> dict[str, Any]:
 
     model = SentenceTransformer(str(MODEL), device="cpu")
     model.encode(["warm"])
-    begun, steps, clock = started(), {}, time.perf_counter()
-    table = pq.read_table(rows)
-    texts = table["body"].to_pylist()
-    steps["read"] = {"calls": 1, "wall": time.perf_counter() - clock}
-    clock = time.perf_counter()
-    vectors = model.encode(texts)
-    steps["encode"] = {"calls": 1, "wall": time.perf_counter() - clock}
-    clock = time.perf_counter()
-    width = vectors.shape[1]
-    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), width)
-    written = lance.write_dataset(
-        table.append_column("vector", column), str(folder / "bare.lance"), mode="overwrite"
-    )
-    steps["write_dataset"] = {"calls": 1, "wall": time.perf_counter() - clock}
-    return {**begun, "steps": steps, "rows": written.count_rows()}
+    begun, steps = started(), Steps()
+    with steps.step("read"):
+        table = pq.read_table(rows)
+        texts = table["body"].to_pylist()
+    with steps.step("encode"):
+        vectors = model.encode(texts)
+    with steps.step("write_dataset"):
+        flat = pa.array(vectors.reshape(-1))
+        column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+        written = lance.write_dataset(
+            table.append_column("vector", column), str(folder / "bare.lance"), mode="overwrite"
+        )
+    return {**begun, "steps": steps.taken, "rows": written.count_rows()}
 
 
 def started() -> dict[str, float]:
@@ -196,12 +212,9 @@ def started() -> dict[str, float]:
 
 def child(what: str, folder: Path, rows: Path) -> int:
     """One run in this process; a line of JSON tells what it took."""
-    import resource
-
     answer = (run_build if what == BUILD else run_bare)(folder, rows)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    peak *= 1 if sys.platform == "darwin" else 1024
-    print(json.dumps({**answer, "cpu": sum(os.times()[:2]), "end_at": time.time(), "peak": peak}))
+    used = {"cpu": sum(os.times()[:2]), "end_at": time.time(), "peak": peak_bytes()}
+    print(json.dumps({**answer, **used}))
     return 0
 
 
@@ -327,8 +340,7 @@ def show_steps(run: Run) -> None:
         [
             [
                 *(name, f"{step['calls']:.0f}", f"{step['wall']:.2f}"),
-                f"{step['cpu']:.2f}" if "cpu" in step else "",
-                f"{step['peak'] / 1e6:,.0f}" if "peak" in step else "",
+                *(f"{step['cpu']:.2f}", f"{step['peak'] / 1e6:,.0f}"),
             ]
             for name, step in run.steps.items()
         ],

@@ -8,9 +8,9 @@ CPU-seconds, this takes 5 with the index, and finds the same (recall 1.0 both wa
 partitions that are given to it experimental; its version is fixed.
 
 Centroids are means, not brought to length 1: that of many small clusters then lies near the origin,
-and their rows stay together in it instead of going astray among unit vectors that are all about as far
-(recall@10 of 40,000 clustered vectors by 20 of 100 partitions: 0.97 so, 1.0 by means, as by Lance's
-own). Seeds are drawn far apart: Arthur and Vassilvitskii, 2007.
+and their rows stay together in it instead of going astray among unit vectors that are all about as
+far. (recall@10 of 40,000 clustered vectors by 20 of 100 partitions: 0.97 so, 1.0 by means, as by
+Lance's own.) Seeds are drawn far apart: Arthur and Vassilvitskii, 2007.
 """
 
 from __future__ import annotations

@@ -145,3 +145,17 @@ def test_a_table_without_any_direction_is_left_to_lance(tmp_path, monkeypatch):
 def test_how_many_centroids_can_be_trained():
     assert trainable(244, 128)  # a million rows
     assert not trainable(24_000, 768)  # a hundred million
+
+
+def test_the_table_may_lie_on_an_object_store(bucket, monkeypatch):
+    monkeypatch.setattr(module, "PARTITION_ROWS", 50)
+    vectors, _ = planted(300, np.random.default_rng(3))
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), DIMENSIONS)
+    table = pa.table({"id": np.arange(len(vectors)), "vector": column})
+    where = f"{bucket.uri}/t.lance"
+    module._vector_index(lance.write_dataset(table, where, storage_options=bucket.options))
+    made = lance.dataset(where, storage_options=bucket.options)
+    [index] = made.describe_indices()
+    assert (index.num_rows_indexed, len(index.segments)) == (300, 1)
+    search = {"column": "vector", "q": vectors[7], "k": 1, "metric": "cosine"}
+    assert made.to_table(columns=["id", "_distance"], nearest=search)["id"].to_pylist() == [7]

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from tasks.table import index as module
-from tasks.table.partitions import assignments, centroids, spherical_kmeans, trainable
+from tasks.table.partitions import assignments, centroids, kmeans, trainable
 
 TOPICS, DIMENSIONS = 8, 16
 
@@ -28,13 +28,49 @@ def dataset(folder, vectors: np.ndarray, kind: pa.DataType) -> lance.LanceDatase
     return lance.write_dataset(table, str(folder / "t.lance"), max_rows_per_file=700)
 
 
+def nearest_of(vectors: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """The centroid that each vector is nearest to, once it has length 1: as Lance searches."""
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (unit @ found.T - (found**2).sum(axis=1) / 2).argmax(axis=1)
+
+
+def uneven_clusters(rows: int, dimensions: int) -> np.ndarray:
+    """Unit vectors in a few large clusters and hundreds of small ones, as topics of texts are."""
+    draw = np.random.default_rng(0)
+    topics = draw.normal(size=(400, dimensions))
+    flat = 0.25 * draw.normal(size=(400, 16, dimensions))  # each has 16 directions of its own
+    own = draw.zipf(1.3, rows) % 400
+    own.sort()
+    noise = 0.15 * draw.normal(size=(rows, dimensions))
+    inside = [draw.normal(size=(size, 16)) @ flat[n] for n, size in enumerate(np.bincount(own))]
+    vectors = (topics[own] + np.concatenate(inside) + noise).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_neighbours_in_small_clusters_are_found_in_a_fifth_of_the_partitions():
+    vectors = uneven_clusters(20_000, 96)
+    found = kmeans(vectors, 50, np.random.default_rng(0))
+    partition = nearest_of(vectors, found)
+    queries = np.random.default_rng(1).choice(len(vectors), 200, replace=False)
+    hits = 0
+    for query in vectors[queries]:
+        ten = np.argsort(vectors @ query)[-10:]
+        away = ((found - query) ** 2).sum(axis=1)
+        hits += np.isin(partition[ten], np.argsort(away)[:10]).sum()
+    assert hits / 2_000 > 0.975  # unit vectors as centroids, seeds drawn evenly: 0.95
+
+
+def test_copies_are_one_centroid():
+    same = np.tile(np.eye(2, 4, dtype=np.float32), (20, 1))
+    assert len(kmeans(same, 5, np.random.default_rng(0))) == 2
+
+
 def test_planted_topics_are_found():
     draw = np.random.default_rng(0)
     vectors, own = planted(2_000, draw)
-    found = spherical_kmeans(vectors, 24, draw)
+    found = kmeans(vectors, 24, draw)
     assert found.shape == (24, DIMENSIONS)
-    assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
-    nearest = (vectors @ found.T).argmax(axis=1)
+    nearest = nearest_of(vectors, found)
     pure = sum(np.bincount(own[nearest == n]).max(initial=0) for n in range(24))
     assert pure / len(own) > 0.99
 
@@ -43,7 +79,7 @@ def test_vectors_without_direction_train_nothing():
     draw = np.random.default_rng(0)
     odd = np.zeros((3, 4), np.float32)
     odd[0, 0], odd[1, 1] = np.nan, np.inf
-    assert spherical_kmeans(odd, 2, draw).shape == (0, 4)
+    assert kmeans(odd, 2, draw).shape == (0, 4)
 
 
 @pytest.mark.parametrize("kind", [pa.float16(), pa.float32()], ids=str)
@@ -60,7 +96,7 @@ def test_each_row_goes_to_its_nearest_centroid(tmp_path, kind):
     assert sorted(places) == [n for n in range(2_000) if n not in (5, 6)]
     exact = made.to_table(columns=["vector"])["vector"].combine_chunks().flatten().to_numpy()
     exact = exact.astype(np.float32).reshape(-1, DIMENSIONS)[places]
-    assert (table["partition"].to_numpy() == (exact @ found.T).argmax(axis=1)).all()
+    assert (table["partition"].to_numpy() == nearest_of(exact, found)).all()
 
 
 @pytest.mark.parametrize("kind", [pa.float16(), pa.float32()], ids=str)
@@ -109,3 +145,17 @@ def test_a_table_without_any_direction_is_left_to_lance(tmp_path, monkeypatch):
 def test_how_many_centroids_can_be_trained():
     assert trainable(244, 128)  # a million rows
     assert not trainable(24_000, 768)  # a hundred million
+
+
+def test_the_table_may_lie_on_an_object_store(bucket, monkeypatch):
+    monkeypatch.setattr(module, "PARTITION_ROWS", 50)
+    vectors, _ = planted(300, np.random.default_rng(3))
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), DIMENSIONS)
+    table = pa.table({"id": np.arange(len(vectors)), "vector": column})
+    where = f"{bucket.uri}/t.lance"
+    module._vector_index(lance.write_dataset(table, where, storage_options=bucket.options))
+    made = lance.dataset(where, storage_options=bucket.options)
+    [index] = made.describe_indices()
+    assert (index.num_rows_indexed, len(index.segments)) == (300, 1)
+    search = {"column": "vector", "q": vectors[7], "k": 1, "metric": "cosine"}
+    assert made.to_table(columns=["id", "_distance"], nearest=search)["id"].to_pylist() == [7]

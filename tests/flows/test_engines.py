@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -159,11 +160,15 @@ def test_without_a_release_the_choice_in_the_workdir_holds(notes, engines):
     notes.build()
     shutil.rmtree(notes.folder / "db")
     engines.fast = "torch bf16"
+    [choice] = (notes.folder / "work/engines").rglob("choice-*.json")
+    os.utime(choice, (0, 0))
     dry = notes.build(dry_run=True)
     assert used(dry) == "openvino bf16"
+    assert choice.stat().st_mtime == 0, "no trace of a dry run"
     built = notes.build()
     assert verdicts(built)[0].passed, "as the workdir has it"
     assert (used(built), built.manifest.counts.embedded) == ("openvino bf16", 0)
+    assert choice.stat().st_mtime > 0, "it was used"
     assert engines.references == 1
 
 

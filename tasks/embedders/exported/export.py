@@ -30,6 +30,7 @@ from tasks.embedders.exported.folder import (
     ImageFacts,
     TextFacts,
     export_folder,
+    mark_export,
     read_export,
     written_whole,
 )
@@ -68,6 +69,7 @@ def load_exported(ref: EmbedderRef, load_torch: LoadTorch) -> ExportedEmbedder:
         found = read_export(folder)
     if found is None:
         raise VecmillError(f"the export in {folder} was damaged or removed just now: run it again")
+    mark_export(folder, found)
     return ExportedEmbedder(ref, folder, found)
 
 

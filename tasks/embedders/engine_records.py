@@ -37,7 +37,7 @@ LIBRARIES = {
     "timm": ("timm",),
     "torch": ("torch",),
     "openvino": ("openvino",),
-    "onnx": ("onnxruntime", "onnx", "onnxscript"),
+    "onnx": ("onnxruntime", "onnx"),
 }
 """Kind or engine → the packages whose version may change its vectors."""
 
@@ -150,7 +150,7 @@ def keep_check(ref: EmbedderRef, trial: Trial, reference: Trial, owner: str) -> 
 
 
 def _check_path(ref: EmbedderRef) -> Path:
-    digest = digest_json([_versions(ref.kind, [ref.engine]), _computed_on([ref.engine])])[:12]
+    digest = digest_json([versions(ref.kind, [ref.engine]), _computed_on([ref.engine])])[:12]
     name = f"check-{ref.engine}-{ref.precision}-{digest}.json"
     return Path(ref.exports) / ref.fingerprint / name
 
@@ -162,7 +162,7 @@ def _circumstances(ref: EmbedderRef, engines: Collection[str]) -> dict[str, Any]
             "cores": os.cpu_count(),
             "system": platform.platform(),
         },
-        "versions": _versions(ref.kind, engines),
+        "versions": versions(ref.kind, engines),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -190,7 +190,7 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def _versions(kind: str, engines: Collection[str]) -> dict[str, str]:
+def versions(kind: str, engines: Collection[str]) -> dict[str, str]:
     """Package → version, of everything that takes part."""
     packages = {"vecmill", *LIBRARIES["torch"], *LIBRARIES[kind]}
     packages |= {package for engine in engines for package in LIBRARIES[engine]}

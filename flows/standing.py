@@ -64,7 +64,7 @@ def find_standing(job: Job) -> Standing:
         release = job.runner.run("publish", reconcile, job.table, tag, hold is not None)
         record_missing(job, release)
     if release is None:
-        return Standing(None, hold, decide(job.embedder, job.spec.kinds), None)
+        return Standing(None, hold, _decided(job), None)
     _refuse_other_space(job, release)
     dataset = open_version(job.table, release.version)
     columns = [field for field in dataset.schema if field.name not in TABLE_NAMES]
@@ -90,7 +90,12 @@ def _as_recorded(job: Job, release: Release) -> EmbedderRef:
     published, spec = release.manifest.embedder, job.spec.embedder
     if spec.engine in (AUTO, published.engine) and spec.precision in (AUTO, published.precision):
         return replace(job.embedder, engine=published.engine, precision=published.precision)
-    return decide(job.embedder, job.spec.kinds)
+    return _decided(job)
+
+
+def _decided(job: Job) -> EmbedderRef:
+    """As the `workdir` has it, if it has; a dry run writes nothing there, no time of a file."""
+    return decide(job.embedder, job.spec.kinds, mark=not job.overrides.dry_run)
 
 
 def wanted_schema(job: Job, standing: Standing, columns: tuple[pa.Field, ...]) -> pa.Schema:

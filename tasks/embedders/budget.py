@@ -18,6 +18,7 @@ from threading import Lock
 from time import perf_counter
 
 from schemas.refs import EmbedderRef
+from tasks.store.workdir import TEMPORARY, mark_used
 
 MEASURE_AFTER = 100_000
 """Tokens that one process embeds before it measures: a few times what measuring costs."""
@@ -147,12 +148,13 @@ def _read(path: Path | None) -> int | None:
         tokens = json.loads(path.read_text())["tokens"]
     except (OSError, ValueError, KeyError, TypeError):
         return None  # measured again, and the file replaced
+    mark_used(path)
     return tokens if isinstance(tokens, int) and tokens > 0 else None
 
 
 def _write(path: Path, tokens: int) -> None:
     """Put the file in place whole; that it cannot be written fails no batch."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps({"tokens": tokens}))

@@ -37,7 +37,7 @@ LIBRARIES = {
     "timm": ("timm",),
     "torch": ("torch",),
     "openvino": ("openvino",),
-    "onnx": ("onnxruntime", "onnx", "onnxscript"),
+    "onnx": ("onnxruntime", "onnx"),
 }
 """Kind or engine → the packages whose version may change its vectors."""
 
@@ -47,13 +47,14 @@ def exports_folder(workdir: str | Path) -> str:
     return str(Path(workdir) / FOLDER)
 
 
-def decide(ref: EmbedderRef, kinds: Collection[str]) -> EmbedderRef:
+def decide(ref: EmbedderRef, kinds: Collection[str], mark: bool = True) -> EmbedderRef:
     """`ref` in the engine and precision that need no measuring: the only ones, or the recorded.
 
-    It is still not `decided` where nothing is recorded for a space of `kinds`.
+    It is still not `decided` where nothing is recorded for a space of `kinds`. `mark`: whether the
+    record counts as used, which writes its time.
     """
     allowed = pairs(ref.engine, ref.precision)
-    known = allowed[0] if len(allowed) == 1 else read_choice(ref, kinds)
+    known = allowed[0] if len(allowed) == 1 else read_choice(ref, kinds, mark)
     return ref if known is None else replace(ref, engine=known[0], precision=known[1])
 
 
@@ -63,7 +64,9 @@ def choice_path(ref: EmbedderRef, kinds: Collection[str]) -> Path:
     return Path(ref.exports) / ref.fingerprint / name
 
 
-def read_choice(ref: EmbedderRef, kinds: Collection[str]) -> tuple[str, str] | None:
+def read_choice(
+    ref: EmbedderRef, kinds: Collection[str], mark: bool = True
+) -> tuple[str, str] | None:
     """The recorded (engine, precision), or None. `ref` is as the spec asks, `auto` included.
 
     Raises `VecmillError` for a file that is no such record.
@@ -71,7 +74,7 @@ def read_choice(ref: EmbedderRef, kinds: Collection[str]) -> tuple[str, str] | N
     if not ref.exports:
         return None
     path = choice_path(ref, kinds)
-    record = _read(path)
+    record = _read(path, mark)
     if record is None:
         return None
     try:
@@ -147,7 +150,7 @@ def keep_check(ref: EmbedderRef, trial: Trial, reference: Trial, owner: str) -> 
 
 
 def _check_path(ref: EmbedderRef) -> Path:
-    digest = digest_json([_versions(ref.kind, [ref.engine]), _computed_on([ref.engine])])[:12]
+    digest = digest_json([versions(ref.kind, [ref.engine]), _computed_on([ref.engine])])[:12]
     name = f"check-{ref.engine}-{ref.precision}-{digest}.json"
     return Path(ref.exports) / ref.fingerprint / name
 
@@ -159,7 +162,7 @@ def _circumstances(ref: EmbedderRef, engines: Collection[str]) -> dict[str, Any]
             "cores": os.cpu_count(),
             "system": platform.platform(),
         },
-        "versions": _versions(ref.kind, engines),
+        "versions": versions(ref.kind, engines),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -187,7 +190,7 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def _versions(kind: str, engines: Collection[str]) -> dict[str, str]:
+def versions(kind: str, engines: Collection[str]) -> dict[str, str]:
     """Package → version, of everything that takes part."""
     packages = {"vecmill", *LIBRARIES["torch"], *LIBRARIES[kind]}
     packages |= {package for engine in engines for package in LIBRARIES[engine]}
@@ -200,8 +203,8 @@ def _versions(kind: str, engines: Collection[str]) -> dict[str, str]:
     return found
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file, marked as used; None where there is no file."""
+def _read(path: Path, mark: bool = True) -> dict[str, Any] | None:
+    """The JSON object in a file, marked as used where asked; None where there is no file."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -212,7 +215,8 @@ def _read(path: Path) -> dict[str, Any] | None:
         raise _broken(path, error) from error
     if not isinstance(record, dict):
         raise _broken(path, TypeError(f"it holds a {type(record).__name__}"))
-    mark_used(path)
+    if mark:
+        mark_used(path)
     return record
 
 

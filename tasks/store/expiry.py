@@ -1,7 +1,7 @@
 """Expiry of the `workdir`: files that nobody has used for some days go; deleting costs time alone.
 
-A file was used when it was written or found (`Store.find` and reading vectors mark it, once a day
-at most). While somebody is at work in the `workdir`, whatever the space, what they may have found
+A file was used when it was written or found (`Store.find`, reading vectors, and loading an exported
+model mark it, once a day at most). While somebody is at work in the `workdir`, whatever the space, what they may have found
 since they began stays.
 """
 
@@ -55,6 +55,7 @@ def expire(root: str | Path, days: float, at_work: list[Lease]) -> Expired:
 def finished_files(root: str | Path) -> Iterator[Path]:
     """Every file of the `workdir` that is whole, but the leases."""
     for path in sorted(Path(root).rglob("*")):
-        unfinished = path.name.startswith(TEMPORARY)
-        if path.is_file() and not unfinished and path.relative_to(root).parts[0] != LEASES:
+        parts = path.relative_to(root).parts
+        unfinished = any(part.startswith(TEMPORARY) for part in parts)
+        if path.is_file() and not unfinished and parts[0] != LEASES:
             yield path

@@ -1,6 +1,6 @@
 """Sweep a `workdir`: what the dead left behind half-done goes, what is finished stays.
 
-    unfinished files    `.tmp-<owner>-…` in every folder
+    unfinished files    `.tmp-<owner>-…` in every folder; also folders, with what is in them
     plans               `plans/<build id>*`: of no use to any other build
     claims              `claims/*`: shards that somebody was at
 
@@ -12,6 +12,8 @@ that is killed leaves over the next one finishes.
 from __future__ import annotations
 
 import os
+import shutil
+import stat
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,18 +56,29 @@ def sweep_workdir(root: str | Path, dead: Collection[str]) -> SweptFiles:
             status = path.stat()
             orphaned = not any(map(owned_by, known)) and now - status.st_mtime > UNOWNED_KEPT
             if orphaned or any(map(owned_by, dead)):
-                path.unlink()
+                counts["bytes"] += _removed(path, status)
                 counts[kind] += 1
-                counts["bytes"] += status.st_size
         except FileNotFoundError:
             continue  # finished or swept meanwhile
     return SweptFiles(**counts)
 
 
+def _removed(path: Path, status: os.stat_result) -> int:
+    """Remove a file, or a folder with all its files; returns their bytes."""
+    if not stat.S_ISDIR(status.st_mode):
+        path.unlink()
+        return status.st_size
+    size = sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
+    shutil.rmtree(path)
+    return size
+
+
 def _owned(root: Path) -> Iterator[tuple[str, Path, Callable[[str], bool]]]:
-    """(kind, path, whether it is that owner's) of each file that somebody has under way."""
-    for folder, _, names in os.walk(root):
-        for name in names:
+    """(kind, path, whether it is that owner's) of what somebody has under way."""
+    for folder, folders, files in os.walk(root):
+        unfinished = [name for name in folders if name.startswith(TEMPORARY)]
+        folders[:] = [name for name in folders if name not in unfinished]
+        for name in (*unfinished, *files):
             path = Path(folder, name)
             if name.startswith(TEMPORARY):
                 yield "unfinished", path, lambda of, name=name: name.startswith(f"{TEMPORARY}{of}-")

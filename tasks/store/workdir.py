@@ -94,8 +94,8 @@ class Store:
 
 def mark_used(path: Path) -> None:
     """Let the file's time say that it was used today; expiry looks at that."""
-    # Gone meanwhile, or somebody else's: it expires at worst, and is made again.
-    with suppress(FileNotFoundError, PermissionError):
+    # Gone meanwhile, somebody else's, or read-only: it expires at worst, and is made again.
+    with suppress(OSError):
         if time.time() - path.stat().st_mtime > MARK_EVERY:
             os.utime(path)
 

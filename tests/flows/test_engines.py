@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -159,11 +162,15 @@ def test_without_a_release_the_choice_in_the_workdir_holds(notes, engines):
     notes.build()
     shutil.rmtree(notes.folder / "db")
     engines.fast = "torch bf16"
+    [choice] = (notes.folder / "work/engines").rglob("choice-*.json")
+    os.utime(choice, (0, 0))
     dry = notes.build(dry_run=True)
     assert used(dry) == "openvino bf16"
+    assert choice.stat().st_mtime == 0, "no trace of a dry run"
     built = notes.build()
     assert verdicts(built)[0].passed, "as the workdir has it"
     assert (used(built), built.manifest.counts.embedded) == ("openvino bf16", 0)
+    assert choice.stat().st_mtime > 0, "it was used"
     assert engines.references == 1
 
 
@@ -246,6 +253,29 @@ def test_an_engine_that_turned_bad_since_is_refused_and_the_release_stands(notes
     with pytest.raises(UsageError, match=r"0\.0003.*engine: torch.*v0001 was embedded with these"):
         notes.build()
     assert len(notes.content()) == 30
+
+
+def test_two_first_builds_at_once_end_with_one_choice_and_one_table(notes, engines, monkeypatch):
+    both, measured = Barrier(2), engine_choice.take_reference
+
+    def together(ref):
+        taken = measured(ref)
+        engines.fast = ("openvino bf16", "torch bf16")[both.wait(60)]  # each finds another
+        return taken
+
+    monkeypatch.setattr(engine_choice, "take_reference", together)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = [each.result(120) for each in [pool.submit(notes.build) for _ in range(2)]]
+
+    assert used(first) == used(second)
+    assert len(choices(notes)) == 1
+    assert sorted(first.manifest.counts.rows for first in (first, second)) == [30, 30]
+    assert len(notes.content()) == 30
+    vectors = notes.folder / "work/vectors"
+    assert [path.name.endswith(used(first).replace(" ", "-")) for path in vectors.iterdir()] == [
+        True
+    ]
+    assert not list((notes.folder / "work").rglob(".tmp-*"))
 
 
 def test_the_engine_of_the_release_that_is_not_installed_here_is_named(notes, engines):

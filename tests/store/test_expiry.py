@@ -48,11 +48,16 @@ def used(tmp_path) -> Path:
         put(tmp_path, f"items/{days}.parquet", days)
     put(tmp_path, "reports/notes/old.html", 40)
     put(tmp_path, "items/.tmp-b1-half.parquet", 40)
+    put(tmp_path, "engines/f/.tmp-export-00ff-openvino/text.xml", 40)
     put(tmp_path, "leases/b1.json", 40)
     return tmp_path
 
 
-KEPT = ["items/.tmp-b1-half.parquet", "leases/b1.json"]
+KEPT = [
+    "engines/f/.tmp-export-00ff-openvino/text.xml",
+    "items/.tmp-b1-half.parquet",
+    "leases/b1.json",
+]
 
 
 @pytest.mark.parametrize(

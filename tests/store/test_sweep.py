@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,17 @@ def test_an_emptied_lease_is_named(tmp_path):
     (tmp_path / "leases" / "b1.json").touch()
     with pytest.raises(Exception, match=r"b1.json is not JSON .* delete it and run again"):
         read_leases(tmp_path)
+
+
+def test_an_unfinished_folder_goes_whole_with_its_owner_or_after_a_day(tmp_path, dead):
+    dead("b1")
+    write(tmp_path, "engines/f/.tmp-b1-00ff-openvino/text.xml", "engines/f/openvino/text.xml")
+    write(tmp_path, "engines/f/.tmp-export-00aa-onnx/text.onnx")
+    write(tmp_path, "engines/f/.tmp-export-00bb-onnx/text.onnx")
+    ago = time.time() - UNOWNED_KEPT - 600
+    os.utime(tmp_path / "engines/f/.tmp-export-00bb-onnx", (ago, ago))
+    swept = sweep_workdir(tmp_path, {"b1"})
+
+    assert swept == SweptFiles(unfinished=2, bytes=8)
+    left = {path.name for path in (tmp_path / "engines/f").iterdir()}
+    assert left == {"openvino", ".tmp-export-00aa-onnx"}

@@ -1,4 +1,4 @@
-"""The engines beside torch: their packages, their precisions, and how they are imported.
+"""The engines beside torch: their packages, and how they are imported.
 
 Both packages send usage data when they are imported, without asking: OpenVINO from its Python
 package, ONNX Runtime (1.29 and newer) from native code that reads one environment variable when it
@@ -25,7 +25,6 @@ class Engine:
     name: str
     package: str
     extra: str
-    precisions: tuple[str, ...]
     exporters: tuple[str, ...]
     silence: Callable[[], None]
 
@@ -86,7 +85,6 @@ ENGINES: dict[str, Engine] = {
         name="openvino",
         package="openvino",
         extra="openvino",
-        precisions=("fp32", "bf16"),
         exporters=(),
         silence=_without_openvino_telemetry,
     ),
@@ -94,7 +92,6 @@ ENGINES: dict[str, Engine] = {
         name="onnx",
         package="onnxruntime",
         extra="onnx",
-        precisions=("fp32",),
         exporters=("onnx",),
         silence=_without_onnxruntime_telemetry,
     ),

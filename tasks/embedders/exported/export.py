@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from schemas.engines import PRECISIONS_OF
 from schemas.errors import UsageError, VecmillError
 from schemas.refs import EmbedderRef
+from tasks.embedders.engine_records import versions
 from tasks.embedders.exported.convert import CONVERT
 from tasks.embedders.exported.embedder import ExportedEmbedder
 from tasks.embedders.exported.engines import ENGINES, Engine
@@ -30,6 +32,7 @@ from tasks.embedders.exported.folder import (
     ImageFacts,
     TextFacts,
     export_folder,
+    mark_export,
     read_export,
     written_whole,
 )
@@ -68,6 +71,7 @@ def load_exported(ref: EmbedderRef, load_torch: LoadTorch) -> ExportedEmbedder:
         found = read_export(folder)
     if found is None:
         raise VecmillError(f"the export in {folder} was damaged or removed just now: run it again")
+    mark_export(folder, found)
     return ExportedEmbedder(ref, folder, found)
 
 
@@ -83,10 +87,11 @@ def exported_already(ref: EmbedderRef) -> bool:
 def _engine(ref: EmbedderRef) -> Engine:
     engine = ENGINES[ref.engine]
     _ = engine.version
-    if ref.precision not in engine.precisions:
+    computed = PRECISIONS_OF[ref.engine]
+    if ref.precision not in computed:
         raise UsageError(
             f"embedder.precision {ref.precision!r} with embedder.engine {ref.engine!r}: this "
-            f"engine computes {' and '.join(engine.precisions)}; choose one of them, or "
+            f"engine computes {' and '.join(computed)}; choose one of them, or "
             f"engine: torch"
         )
     return engine
@@ -149,7 +154,8 @@ def _write(folder: Path, embedder: Embedder, ref: EmbedderRef, traced: Any) -> N
             raise traced.NotExportableError("its pictures are prepared by its own library alone")
         tower = traced.image_tower(model, transform, sample_pixels(embedder))
         image = ImageFacts(_convert(tower, folder, "image", ref), transform.to_json())
-    Export(ref.fingerprint, ref.engine, _versions(ref), text, image).write(folder)
+    made_by = versions(ref.kind, [ref.engine])
+    Export(ref.fingerprint, ref.engine, made_by, text, image).write(folder)
 
 
 def _convert(tower: Tower, folder: Path, name: str, ref: EmbedderRef) -> str:
@@ -191,20 +197,7 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.max(1 - cosine)) if np.isfinite(cosine).all() else float("inf")
 
 
-def _versions(ref: EmbedderRef) -> dict[str, str]:
-    from importlib.metadata import version
-
-    engine = ENGINES[ref.engine]
-    packages = ("torch", *LIBRARIES[ref.kind], engine.package, *engine.exporters)
-    return {package: version(package) for package in packages}
-
-
 TEXT_TOWERS: dict[str, Callable[[Any, Any, EmbedderRef], Any]] = {
     "sentence-transformers": lambda traced, *given: traced.sentence_tower(*given),
     "open-clip": lambda traced, *given: traced.clip_text_tower(*given),
-}
-LIBRARIES = {
-    "sentence-transformers": ("sentence-transformers", "transformers"),
-    "open-clip": ("open-clip-torch",),
-    "timm": ("timm",),
 }

@@ -8,7 +8,7 @@
 The folder's name says everything that could make it another one, so that machines with different
 versions share a workdir without undoing each other's work. It is written under a temporary name
 and renamed: of two processes that export at once, the second finds the first one's and drops its
-own.
+own. What a killed one leaves the sweep of the `workdir` removes after a day.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+from tasks.store.workdir import TEMPORARY, mark_used
 
 FORMAT = 1
 """Raised when the files or their meaning change: then every model is exported again."""
@@ -122,11 +124,17 @@ def _text_facts(content: dict[str, Any]) -> TextFacts:
     )
 
 
+def mark_export(folder: Path, export: Export) -> None:
+    """Let the times of an export's files say that it was used: it expires whole, or not at all."""
+    for name in (*export.files, MANIFEST):
+        mark_used(folder / name)
+
+
 @contextmanager
 def written_whole(folder: Path) -> Iterator[Path]:
     """A temporary folder that becomes `folder` when the block ends well, and goes otherwise."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}-{uuid4().hex}")
+    temporary = _unfinished(folder)
     temporary.mkdir()
     try:
         yield temporary
@@ -135,10 +143,15 @@ def written_whole(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _unfinished(folder: Path) -> Path:
+    """A name beside `folder` that belongs to no build's lease."""
+    return folder.with_name(f"{TEMPORARY}export-{uuid4().hex}-{folder.name}")
+
+
 def _put(temporary: Path, folder: Path) -> None:
     """Rename `temporary` to `folder`, unless a whole export got there first."""
     if folder.exists() and read_export(folder) is None:
-        broken = folder.with_name(f".{folder.name}-broken-{uuid4().hex}")
+        broken = _unfinished(folder)
         try:
             folder.rename(broken)
         except FileNotFoundError:  # another process moves it away too

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from tasks.embedders.exported.engines import ENGINES
 from tasks.embedders.exported.export import exported_already
 from tasks.embedders.exported.folder import read_export, written_whole
 from tasks.embedders.load import load
+from tasks.store.expiry import DAY, expire
+from tasks.store.workdir import TEMPORARY
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -151,6 +154,31 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
         fail()
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_writer_that_is_killed_leaves_is_found_by_the_sweep(tmp_path: Path) -> None:
+    with written_whole(tmp_path / "openvino") as place:
+        assert place.name.startswith(TEMPORARY)
+
+
+def test_an_export_that_is_loaded_is_marked_as_used(
+    ref_of: Callable[..., Any],
+    tiny_sentences: Path,
+    tmp_path: Path,
+    fresh: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ref = ref_of("sentence-transformers", tiny_sentences, exports=tmp_path)
+    load(ref)
+    old = time.time() - 30 * DAY
+    for path in folder_of(ref).iterdir():
+        os.utime(path, (old, old))
+    monkeypatch.setattr(loading, "_loaded", {})
+    assert exported_already(ref)
+    load(ref)
+
+    assert expire(tmp_path, 7, []).files == 0
+    assert len(fresh) == 1
 
 
 def _missing(folder: Path) -> None:

@@ -49,8 +49,9 @@ def load(ref: EmbedderRef) -> Embedder:
 def unload(ref: EmbedderRef) -> None:
     """Let the embedder of `ref` go, if it is loaded: whoever still has it may go on using it."""
     with _lock:
-        _loaded.pop((ref.kind, ref.vector_key), None)
-    gc.collect()  # a model is full of cycles; it should not wait beside the next one
+        gone = _loaded.pop((ref.kind, ref.vector_key), None) is not None
+    if gone:
+        gc.collect()  # a model is full of cycles; it should not wait beside the next one
 
 
 def _built(ref: EmbedderRef) -> Embedder:

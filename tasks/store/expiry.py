@@ -1,8 +1,8 @@
 """Expiry of the `workdir`: files that nobody has used for some days go; deleting costs time alone.
 
 A file was used when it was written or found (`Store.find`, reading vectors, and loading an exported
-model mark it, once a day at most). While somebody is at work in the `workdir`, whatever the space, what they may have found
-since they began stays.
+model mark it, once a day at most). While somebody is at work in the `workdir`, whatever the space,
+what they may have found since they began stays.
 """
 
 from __future__ import annotations

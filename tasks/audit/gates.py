@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.manifest import AuditResult, Counts
 from schemas.spec import Severity
@@ -43,9 +44,13 @@ SEED = 20_261_120
 
 BATCH_ROWS = 8_192
 
-READ_AHEAD = 2
-READ_BYTES = 32 << 20
-"""Batches, fragments and bytes that Lance reads ahead: by itself it holds up to 2 GB."""
+READING = {
+    "batch_size": BATCH_ROWS,
+    "batch_readahead": 2,
+    "fragment_readahead": 2,
+    "io_buffer_size": 32 << 20,
+}
+"""How much Lance reads ahead: by itself it holds up to 2 GB."""
 
 EXAMPLES = 3
 
@@ -162,7 +167,7 @@ def _ids_unique(dataset: Any) -> AuditResult:
 
 
 def _ids(dataset: Any) -> Iterator[pa.RecordBatch]:
-    yield from dataset.scanner(columns=["id"], batch_size=BATCH_ROWS).to_batches()
+    yield from dataset.scanner(columns=["id"], **READING).to_batches()
 
 
 def _hashed(batch: pa.RecordBatch) -> np.ndarray:
@@ -188,14 +193,7 @@ def _look(dataset: Any, fragments: list[Any], normalize: bool) -> _Seen:
     seen = _Seen()
     if not fragments:
         return seen
-    scanner = dataset.scanner(
-        columns=["id", "vector"],
-        fragments=fragments,
-        batch_size=BATCH_ROWS,
-        batch_readahead=READ_AHEAD,
-        fragment_readahead=READ_AHEAD,
-        io_buffer_size=READ_BYTES,
-    )
+    scanner = dataset.scanner(columns=["id", "vector"], fragments=fragments, **READING)
     for batch in scanner.to_batches():
         vectors, ids = matrix(batch.column("vector")), batch.column("id")
         seen.rows += batch.num_rows
@@ -250,16 +248,26 @@ def _collapse(dataset: Any, written: list[Any], severity: Severity) -> Iterable[
     Judged over the whole candidate and over the written rows alone, since among many good rows a
     small build of collapsed ones would pass; the worse of the two is the verdict.
     """
-    table = dataset.to_table(columns=["kind", "duplicate_of"], with_row_address=True)
-    rows = pl.DataFrame(table).filter(pl.col("duplicate_of").is_null())
-    fresh = pl.col("_rowaddr") // 2**32
-    new = rows.filter(fresh.is_in([fragment.fragment_id for fragment in written]))
-    for kind in rows["kind"].unique().drop_nulls().sort():
-        samples = {
-            name: part.filter(pl.col("kind") == kind)["_rowaddr"].to_numpy()
-            for name, part in {"kept": rows, "written": new}.items()
-        }
-        yield _collapse_result(dataset, str(kind), samples, severity)
+    kept = _kept_rows(dataset)
+    numbers = np.array([fragment.fragment_id for fragment in written], np.uint64)
+    for kind, addresses in sorted(kept.items()):
+        fresh = np.isin(addresses >> np.uint64(32), numbers)
+        samples = {"kept": addresses, "written": addresses[fresh]}
+        yield _collapse_result(dataset, kind, samples, severity)
+
+
+def _kept_rows(dataset: Any) -> dict[str, np.ndarray]:
+    """Kind → the addresses (uint64) of its rows that are no duplicates: eight bytes a row."""
+    found: dict[str, list[np.ndarray]] = {}
+    scanner = dataset.scanner(
+        columns=["kind"], filter="duplicate_of IS NULL", with_row_address=True, **READING
+    )
+    for batch in scanner.to_batches():
+        kinds, addresses = batch.column("kind"), batch.column("_rowaddr").to_numpy()
+        for kind in kinds.unique().drop_null().to_pylist():
+            chosen = pc.equal(kinds, kind).fill_null(False).to_numpy(zero_copy_only=False)
+            found.setdefault(kind, []).append(addresses[chosen])
+    return {kind: np.concatenate(some) for kind, some in found.items()}
 
 
 def _collapse_result(

@@ -24,6 +24,7 @@ from schemas.refs import ItemsPart, RecordsPart, RejectsRef
 from tasks.chunk.rule import ChunkRule
 from tasks.chunk.split import Span, cut_longer, split
 from tasks.chunk.tokens import load_tokens
+from tasks.store.batches import read_batches
 from tasks.store.workdir import (
     ROWS_PER_GROUP,
     RejectsWriter,
@@ -128,12 +129,12 @@ def _write(
     progress: Progress,
 ) -> None:
     """Stream the part into `path`, adding to `counts`."""
-    source = pq.ParquetFile(part.path)
-    columns = [field for field in source.schema_arrow if field.name not in RECORD_NAMES]
+    read = pq.read_schema(part.path)
+    columns = [field for field in read if field.name not in RECORD_NAMES]
     schema = items_schema(columns)
     gone = pa.array(left_out, pa.int64())
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for batch in source.iter_batches(RECORDS_AT_ONCE):
+        for batch in read_batches(part.path, RECORDS_AT_ONCE):
             records = pa.table(batch)
             if len(gone):
                 records = records.filter(pc.invert(pc.is_in(records["row"], gone)))

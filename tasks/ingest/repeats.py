@@ -17,13 +17,13 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from schemas.identity import digest_json
 from schemas.reasons import Reason
 from schemas.refs import ItemsPart, RecordsPart, RejectsRef
 from tasks.ingest.kept import keep_rows
 from tasks.ingest.published import CONTENDERS, PublishedRef, find_contenders, relative
+from tasks.store.batches import read_batches
 from tasks.store.hashes import repeated
 from tasks.store.workdir import RejectsWriter, Store, read_rejects_ref
 
@@ -35,6 +35,8 @@ PUBLISHED = -1
 
 SEED = 20_261_120
 """Of the keys' hashes: the same ones are compared in every process."""
+
+KEYS_AT_ONCE = 65_536
 
 PLACE = ["rel", "part", "row"]
 """File order. `rel` is the same for all of a source that keeps no published record."""
@@ -198,10 +200,9 @@ def _suspects(parts: Sequence[RecordsPart], contenders: pl.DataFrame) -> pl.Data
 
 def _hashed_keys(part: RecordsPart) -> np.ndarray:
     """A 64-bit hash of each key, in file order: uint64 `[n]`."""
-    file = pq.ParquetFile(part.path)
     hashes = [
         pl.Series(batch.column(0)).hash(SEED).to_numpy()
-        for batch in file.iter_batches(columns=["key"])
+        for batch in read_batches(part.path, KEYS_AT_ONCE, ["key"])
     ]
     return np.concatenate([np.empty(0, np.uint64), *hashes])
 

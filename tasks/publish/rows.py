@@ -19,6 +19,7 @@ from schemas.arrow import TABLE_NAMES
 from schemas.errors import VecmillError
 from schemas.progress import SILENT, Progress
 from schemas.refs import EmbedderRef, PlanRef
+from tasks.store.batches import read_batches
 from tasks.store.hashes import frame_hashes
 from tasks.store.vectors import read_vectors, release_vectors, vector_index
 from tasks.store.workdir import Store
@@ -33,12 +34,12 @@ REPLACED = ["changed", "metadata_only", "rejudged", "removed"]
 BATCH_ROWS = 4_096
 """Rows in memory at a time: 13 MB of float32 vectors at 768 dimensions."""
 
-PLAN_ROWS = 65_536
-"""Rows of the plan that are read together: some 10 MB."""
+PLAN_ROWS = 16_384
+"""Rows of the plan that are read together: some 2 MB."""
 
-WINDOW_BYTES = 64 << 20
+WINDOW_BYTES = 32 << 20
 """Vectors looked up together. Rows in another order than their vectors need many files each: the
-fewer look-ups, the fewer times each file is read (1 M shuffled rows × 128: 8 windows)."""
+fewer look-ups, the fewer times each file is read (1 M shuffled rows × 128: 16 windows)."""
 
 MADE_HERE = frozenset({"vector", "cluster", "x", "y"})
 FROM_PLAN = frozenset({"duplicate_of", "duplicate_kind", "duplicate_score"})
@@ -100,20 +101,19 @@ def _windows(plan: PlanRef, rows: int) -> Iterator[pl.DataFrame]:
     names = [*WRITTEN, "unchanged"] if plan.overwrite else WRITTEN
     columns = ["id", "class", "content_hash", "part", "row", *sorted(FROM_PLAN), "vector_rowaddr"]
     held, size = [], 0
-    with pq.ParquetFile(plan.path) as file:
-        for batch in file.iter_batches(min(rows, PLAN_ROWS), columns=columns):
-            some = pl.DataFrame(pl.from_arrow(batch)).filter(pl.col("class").is_in(names))
-            lost = some.filter(pl.col("part").is_null() | pl.col("row").is_null())
-            if lost.height:
-                raise VecmillError(
-                    f"the plan {plan.path} has no items file for {lost['id'][0]!r} ({lost.height} "
-                    "rows); delete the file and build again"
-                )
-            if held and size + some.height > rows:
-                yield pl.concat(held)
-                held, size = [], 0
-            held.append(some.drop("class"))
-            size += some.height
+    for batch in read_batches(plan.path, min(rows, PLAN_ROWS), columns):
+        some = pl.DataFrame(pl.from_arrow(batch)).filter(pl.col("class").is_in(names))
+        lost = some.filter(pl.col("part").is_null() | pl.col("row").is_null())
+        if lost.height:
+            raise VecmillError(
+                f"the plan {plan.path} has no items file for {lost['id'][0]!r} ({lost.height} "
+                "rows); delete the file and build again"
+            )
+        if held and size + some.height > rows:
+            yield pl.concat(held)
+            held, size = [], 0
+        held.append(some.drop("class"))
+        size += some.height
     if size:
         yield pl.concat(held)
 

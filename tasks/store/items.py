@@ -17,8 +17,8 @@ from schemas.arrow import items_schema
 from schemas.refs import ItemsPart
 from tasks.store.hashes import hash_values, prefixes, repeated
 
-ROWS_TOGETHER = 1 << 17
-"""Rows of a frame that is one of many: 20 MB of ids and hashes. Each is joined with the whole base,
+ROWS_TOGETHER = 1 << 16
+"""Rows of a frame that is one of many: 10 MB of ids and hashes. Each is joined with the whole base,
 which takes 0.1 s for a million rows, so they are not smaller."""
 
 

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.identity import HASH_BYTES
+from tasks.store.batches import read_batches
 from tasks.store.hashes import hash_values, prefixes
 from tasks.store.workdir import ROWS_PER_GROUP, Store, mark_used
 
@@ -161,18 +162,18 @@ _HELD = _HeldFiles()
 
 
 def release_vectors() -> None:
-    """Let go of the files that `read_vectors` holds: nobody looks for their rows any more."""
+    """Let go of what is held of the files: nobody looks for their rows any more."""
     _HELD.clear()
+    _hashes.cache_clear()
 
 
 def _read(path: str) -> np.ndarray:
     """A file's vectors, float32 `(n, d)`, one row group after the other."""
-    with pq.ParquetFile(path) as file:
-        width = file.schema_arrow.field("vector").type.list_size
-        out = np.empty((file.metadata.num_rows, width), np.float32)
-        start = 0
-        for batch in file.iter_batches(ROWS_PER_GROUP, columns=["vector"]):
-            column = batch.column(0)
-            out[start : start + len(column)] = column.flatten().to_numpy().reshape(-1, width)
-            start += len(column)
+    width = pq.read_schema(path).field("vector").type.list_size
+    out = np.empty((pq.read_metadata(path).num_rows, width), np.float32)
+    start = 0
+    for batch in read_batches(path, ROWS_PER_GROUP, ["vector"]):
+        column = batch.column(0)
+        out[start : start + len(column)] = column.flatten().to_numpy().reshape(-1, width)
+        start += len(column)
     return out

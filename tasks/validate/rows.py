@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from schemas.identity import RULES_VERSION, digest_json
 from schemas.progress import SILENT, Progress
 from schemas.reasons import expectation_reason
 from schemas.refs import RecordsPart, RejectsRef
+from tasks.store.batches import read_batches
 from tasks.store.workdir import RejectsWriter, Store, excluded_rows, read_rejects_ref
 from tasks.validate.expectation import Expectation, shortened
 from tasks.validate.judge import judge
@@ -61,7 +60,7 @@ def _judge_part(
 ) -> None:
     columns = list(dict.fromkeys([*_WHO, *(c for e in expectations for c in e.columns)]))
     gone = pa.array(left_out, pa.int64())
-    for batch in pq.ParquetFile(Path(part.path)).iter_batches(ROWS_AT_ONCE, columns=columns):
+    for batch in read_batches(part.path, ROWS_AT_ONCE, columns):
         records = pa.table(batch)
         if len(gone):
             records = records.filter(pc.invert(pc.is_in(records["row"], gone)))

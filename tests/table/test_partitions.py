@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import lance
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from tasks.table import index as module
+<<<<<<< HEAD
 from tasks.table.partitions import assignments, centroids, kmeans, trainable
+=======
+from tasks.table import segments
+from tasks.table.history import is_conflict
+from tasks.table.partitions import assignments, centroids, spherical_kmeans, trainable
+>>>>>>> h-e
 
 TOPICS, DIMENSIONS = 8, 16
 
@@ -28,6 +36,7 @@ def dataset(folder, vectors: np.ndarray, kind: pa.DataType) -> lance.LanceDatase
     return lance.write_dataset(table, str(folder / "t.lance"), max_rows_per_file=700)
 
 
+<<<<<<< HEAD
 def nearest_of(vectors: np.ndarray, found: np.ndarray) -> np.ndarray:
     """The centroid that each vector is nearest to, once it has length 1: as Lance searches."""
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -63,6 +72,11 @@ def test_neighbours_in_small_clusters_are_found_in_a_fifth_of_the_partitions():
 def test_copies_are_one_centroid():
     same = np.tile(np.eye(2, 4, dtype=np.float32), (20, 1))
     assert len(kmeans(same, 5, np.random.default_rng(0))) == 2
+=======
+def kept(made: lance.LanceDataset) -> list[str]:
+    """The folders of the table's indexes."""
+    return [path.name for path in (Path(made.uri) / "_indices").iterdir()]
+>>>>>>> h-e
 
 
 def test_planted_topics_are_found():
@@ -101,8 +115,10 @@ def test_each_row_goes_to_its_nearest_centroid(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", [pa.float16(), pa.float32()], ids=str)
 @pytest.mark.parametrize("odd", [False, True], ids=["", "odd vectors"])
-def test_the_index_finds_what_a_scan_finds(tmp_path, monkeypatch, kind, odd):
+@pytest.mark.parametrize("rows", [700, 1_500, 10_000], ids=["of a fragment", "of two", "one"])
+def test_the_index_finds_what_a_scan_finds(tmp_path, monkeypatch, kind, odd, rows):
     monkeypatch.setattr(module, "PARTITION_ROWS", 50)
+    monkeypatch.setattr(segments, "SEGMENT_ROWS", rows)
     vectors, _ = planted(3_000, np.random.default_rng(2))
     if odd:
         vectors[5], vectors[6, 0] = 0, np.nan
@@ -112,6 +128,7 @@ def test_the_index_finds_what_a_scan_finds(tmp_path, monkeypatch, kind, odd):
     made = lance.dataset(made.uri)
     [index] = made.describe_indices()
     assert index.num_rows_indexed == made.count_rows()  # no search scans the odd ones again
+    assert [str(piece.uuid) for piece in index.segments] == kept(made)
     hits = 0
     for query in vectors[8:28]:
         search = {"column": "vector", "q": query, "k": 10, "metric": "cosine"}
@@ -140,6 +157,31 @@ def test_a_table_without_any_direction_is_left_to_lance(tmp_path, monkeypatch):
     module._vector_index(made)
     assert [options.get("target_partition_size") for options in asked] == [module.PARTITION_ROWS]
     assert "ivf_centroids" not in asked[0]
+
+
+def test_of_two_builders_one_conflicts_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(segments, "SEGMENT_ROWS", 700)
+    vectors, _ = planted(2_000, np.random.default_rng(3))
+    one = dataset(tmp_path, vectors, pa.float32())
+    other = lance.dataset(one.uri)
+    module._vector_index(one)
+    with pytest.raises(Exception, match="conflict") as raised:
+        module._vector_index(other)
+    assert is_conflict(raised.value)
+    [index] = lance.dataset(one.uri).describe_indices()
+    assert [str(piece.uuid) for piece in index.segments] == kept(one)
+
+
+def test_an_index_is_replaced_by_a_new_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(segments, "SEGMENT_ROWS", 700)
+    vectors, _ = planted(2_000, np.random.default_rng(4))
+    made = dataset(tmp_path, vectors, pa.float32())
+    module._vector_index(made)
+    [before] = lance.dataset(made.uri).describe_indices()
+    module._vector_index(lance.dataset(made.uri), replace=True)
+    [after] = lance.dataset(made.uri).describe_indices()
+    assert before.segments[0].uuid != after.segments[0].uuid
+    assert len(after.segments) == 1
 
 
 def test_how_many_centroids_can_be_trained():

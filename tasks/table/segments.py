@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.table.history import is_conflict
 from tasks.table.partitions import assignments
 
 SEGMENT_ROWS = 1 << 17
@@ -55,7 +56,12 @@ def build_by_segments(dataset: Any, name: str, found: np.ndarray, replace: bool)
             if len(segments) > 1:
                 whole = dataset.merge_existing_index_segments(segments)
                 segments.append(whole)
-            dataset.commit_existing_index_segments(name, "vector", [whole])
+            try:
+                dataset.commit_existing_index_segments(name, "vector", [whole])
+            except Exception as error:
+                if not is_conflict(error):  # a store may have made the commit and then denied it
+                    segments.remove(whole)
+                raise
             segments.remove(whole)
         finally:
             _drop(dataset, segments)

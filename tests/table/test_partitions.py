@@ -10,13 +10,9 @@ import pyarrow as pa
 import pytest
 
 from tasks.table import index as module
-<<<<<<< HEAD
-from tasks.table.partitions import assignments, centroids, kmeans, trainable
-=======
 from tasks.table import segments
 from tasks.table.history import is_conflict
-from tasks.table.partitions import assignments, centroids, spherical_kmeans, trainable
->>>>>>> h-e
+from tasks.table.partitions import assignments, centroids, kmeans, trainable
 
 TOPICS, DIMENSIONS = 8, 16
 
@@ -36,7 +32,6 @@ def dataset(folder, vectors: np.ndarray, kind: pa.DataType) -> lance.LanceDatase
     return lance.write_dataset(table, str(folder / "t.lance"), max_rows_per_file=700)
 
 
-<<<<<<< HEAD
 def nearest_of(vectors: np.ndarray, found: np.ndarray) -> np.ndarray:
     """The centroid that each vector is nearest to, once it has length 1: as Lance searches."""
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -72,11 +67,11 @@ def test_neighbours_in_small_clusters_are_found_in_a_fifth_of_the_partitions():
 def test_copies_are_one_centroid():
     same = np.tile(np.eye(2, 4, dtype=np.float32), (20, 1))
     assert len(kmeans(same, 5, np.random.default_rng(0))) == 2
-=======
+
+
 def kept(made: lance.LanceDataset) -> list[str]:
     """The folders of the table's indexes."""
     return [path.name for path in (Path(made.uri) / "_indices").iterdir()]
->>>>>>> h-e
 
 
 def test_planted_topics_are_found():
@@ -201,3 +196,21 @@ def test_the_table_may_lie_on_an_object_store(bucket, monkeypatch):
     assert (index.num_rows_indexed, len(index.segments)) == (300, 1)
     search = {"column": "vector", "q": vectors[7], "k": 1, "metric": "cosine"}
     assert made.to_table(columns=["id", "_distance"], nearest=search)["id"].to_pylist() == [7]
+
+
+def test_an_index_whose_commit_the_store_denied_keeps_its_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PARTITION_ROWS", 50)
+    vectors, _ = planted(300, np.random.default_rng(4))
+    made = dataset(tmp_path, vectors, pa.float32())
+    commit = lance.LanceDataset.commit_existing_index_segments
+
+    def denied(*given: object) -> None:
+        commit(*given)
+        raise OSError("500")
+
+    monkeypatch.setattr(lance.LanceDataset, "commit_existing_index_segments", denied)
+    with pytest.raises(OSError, match="500"):
+        module._vector_index(made)
+    search = {"column": "vector", "q": vectors[7], "k": 1, "metric": "cosine"}
+    found = lance.dataset(made.uri).to_table(columns=["id", "_distance"], nearest=search)
+    assert found["id"].to_pylist() == [7]

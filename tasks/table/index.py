@@ -7,27 +7,22 @@ Lance's own upsert race worse (FACTS).
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from schemas.manifest import Manifest
 from tasks.store.memory import frugal
 from tasks.table.dataset import TableRef, open_main
 from tasks.table.history import is_conflict
-from tasks.table.partitions import assignments, centroids, trainable
+from tasks.table.partitions import centroids, trainable
+from tasks.table.segments import build_by_segments
 
 VECTOR_INDEX_ROWS = 100_000
 """Below this exact search is quick enough (200 k × 384: 176 ms) and always right."""
 
 PARTITION_ROWS = 4_096
 """Rows of an IVF partition: with Lance's 20 probes recall was 1.0 on 200 k × 384."""
-
-ONE_FILE = 1 << 31
-"""Most rows of a file that Lance takes partitions from, since it wants all of them in one. (From
-2^32 on Lance makes a file of each batch.)"""
 
 FRESH_SHARE = 0.05
 """Share of rows outside an index beyond which they are taken into it. For 1,000 rows of 100 k × 384
@@ -123,27 +118,16 @@ def _text_index(dataset: Any) -> None:
 
 
 def _vector_index(dataset: Any, replace: bool = False) -> None:
-    make = partial(
-        dataset.create_index,
-        "vector",
-        "IVF_FLAT",
-        name=VECTOR_INDEX,
-        metric="cosine",
-        replace=replace,
-    )
     kind = dataset.schema.field("vector").type
     wanted = -(-dataset.count_rows() // PARTITION_ROWS)
     found = centroids(dataset, wanted) if trainable(wanted, kind.list_size) else None
     if found is None or not len(found):  # a table so large that Lance trains in steps, or nothing
-        make(target_partition_size=PARTITION_ROWS)
+        dataset.create_index(
+            *("vector", "IVF_FLAT", VECTOR_INDEX, "cosine", replace),
+            target_partition_size=PARTITION_ROWS,
+        )
         return
-    import lance
-
-    with tempfile.TemporaryDirectory(prefix="vecmill-index-") as folder:
-        where = f"{folder}/partitions.lance"
-        lance.write_dataset(assignments(dataset, found), where, max_rows_per_file=ONE_FILE)
-        exact = found.astype(kind.value_type.to_pandas_dtype())
-        make(ivf_centroids=exact, precomputed_partition_dataset=where)
+    build_by_segments(dataset, VECTOR_INDEX, found, replace)
 
 
 def _unless_made(ref: TableRef, column: str, make: Callable[[Any], None]) -> None:

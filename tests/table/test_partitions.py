@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import lance
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from tasks.table import index as module
+from tasks.table import segments
+from tasks.table.history import is_conflict
 from tasks.table.partitions import assignments, centroids, kmeans, trainable
 
 TOPICS, DIMENSIONS = 8, 16
@@ -65,6 +69,11 @@ def test_copies_are_one_centroid():
     assert len(kmeans(same, 5, np.random.default_rng(0))) == 2
 
 
+def kept(made: lance.LanceDataset) -> list[str]:
+    """The folders of the table's indexes."""
+    return [path.name for path in (Path(made.uri) / "_indices").iterdir()]
+
+
 def test_planted_topics_are_found():
     draw = np.random.default_rng(0)
     vectors, own = planted(2_000, draw)
@@ -101,8 +110,10 @@ def test_each_row_goes_to_its_nearest_centroid(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", [pa.float16(), pa.float32()], ids=str)
 @pytest.mark.parametrize("odd", [False, True], ids=["", "odd vectors"])
-def test_the_index_finds_what_a_scan_finds(tmp_path, monkeypatch, kind, odd):
+@pytest.mark.parametrize("rows", [700, 1_500, 10_000], ids=["of a fragment", "of two", "one"])
+def test_the_index_finds_what_a_scan_finds(tmp_path, monkeypatch, kind, odd, rows):
     monkeypatch.setattr(module, "PARTITION_ROWS", 50)
+    monkeypatch.setattr(segments, "SEGMENT_ROWS", rows)
     vectors, _ = planted(3_000, np.random.default_rng(2))
     if odd:
         vectors[5], vectors[6, 0] = 0, np.nan
@@ -112,6 +123,7 @@ def test_the_index_finds_what_a_scan_finds(tmp_path, monkeypatch, kind, odd):
     made = lance.dataset(made.uri)
     [index] = made.describe_indices()
     assert index.num_rows_indexed == made.count_rows()  # no search scans the odd ones again
+    assert [str(piece.uuid) for piece in index.segments] == kept(made)
     hits = 0
     for query in vectors[8:28]:
         search = {"column": "vector", "q": query, "k": 10, "metric": "cosine"}
@@ -142,6 +154,31 @@ def test_a_table_without_any_direction_is_left_to_lance(tmp_path, monkeypatch):
     assert "ivf_centroids" not in asked[0]
 
 
+def test_of_two_builders_one_conflicts_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(segments, "SEGMENT_ROWS", 700)
+    vectors, _ = planted(2_000, np.random.default_rng(3))
+    one = dataset(tmp_path, vectors, pa.float32())
+    other = lance.dataset(one.uri)
+    module._vector_index(one)
+    with pytest.raises(Exception, match="conflict") as raised:
+        module._vector_index(other)
+    assert is_conflict(raised.value)
+    [index] = lance.dataset(one.uri).describe_indices()
+    assert [str(piece.uuid) for piece in index.segments] == kept(one)
+
+
+def test_an_index_is_replaced_by_a_new_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(segments, "SEGMENT_ROWS", 700)
+    vectors, _ = planted(2_000, np.random.default_rng(4))
+    made = dataset(tmp_path, vectors, pa.float32())
+    module._vector_index(made)
+    [before] = lance.dataset(made.uri).describe_indices()
+    module._vector_index(lance.dataset(made.uri), replace=True)
+    [after] = lance.dataset(made.uri).describe_indices()
+    assert before.segments[0].uuid != after.segments[0].uuid
+    assert len(after.segments) == 1
+
+
 def test_how_many_centroids_can_be_trained():
     assert trainable(244, 128)  # a million rows
     assert not trainable(24_000, 768)  # a hundred million
@@ -159,3 +196,21 @@ def test_the_table_may_lie_on_an_object_store(bucket, monkeypatch):
     assert (index.num_rows_indexed, len(index.segments)) == (300, 1)
     search = {"column": "vector", "q": vectors[7], "k": 1, "metric": "cosine"}
     assert made.to_table(columns=["id", "_distance"], nearest=search)["id"].to_pylist() == [7]
+
+
+def test_an_index_whose_commit_the_store_denied_keeps_its_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PARTITION_ROWS", 50)
+    vectors, _ = planted(300, np.random.default_rng(4))
+    made = dataset(tmp_path, vectors, pa.float32())
+    commit = lance.LanceDataset.commit_existing_index_segments
+
+    def denied(*given: object) -> None:
+        commit(*given)
+        raise OSError("500")
+
+    monkeypatch.setattr(lance.LanceDataset, "commit_existing_index_segments", denied)
+    with pytest.raises(OSError, match="500"):
+        module._vector_index(made)
+    search = {"column": "vector", "q": vectors[7], "k": 1, "metric": "cosine"}
+    found = lance.dataset(made.uri).to_table(columns=["id", "_distance"], nearest=search)
+    assert found["id"].to_pylist() == [7]

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.identity import HASH_BYTES, digest_json
@@ -52,18 +54,19 @@ def input_hash(
 
 def _digest_items(digest: Any, items: Sequence[ItemsPart]) -> None:
     """All ids, then all content hashes, then all row hashes, each in the order of the ids."""
-    parts = [part for part in items if part.items]
-    ids = pl.concat([pl.Series("id", [], pl.String), *map(_ids, parts)])
-    order = ids.arg_sort()
+    paths = [part.path for part in items if part.items]
+    ids = pa.concat_arrays([pa.array([], pa.large_string()), *(c for p in paths for c in _ids(p))])
+    order = pc.sort_indices(ids)
     for start in range(0, len(order), ROWS_TOGETHER):
-        some = ids.gather(order.slice(start, ROWS_TOGETHER))
+        some = ids.take(order.slice(start, ROWS_TOGETHER)).to_pylist()
         digest.update(("\n" if start else "").encode() + "\n".join(some).encode())
     del ids
+    places = order.to_numpy()
     for name in ("content_hash", "row_hash"):
-        hashes = [hash_values(pq.read_table(p.path, columns=[name]).column(0)) for p in parts]
+        hashes = [hash_values(pq.read_table(p, columns=[name]).column(0)) for p in paths]
         every = np.concatenate([np.empty(0, f"S{HASH_BYTES}"), *hashes])
-        digest.update(every[order.to_numpy()].tobytes())
+        digest.update(every[places].tobytes())
 
 
-def _ids(part: ItemsPart) -> pl.Series:
-    return pl.read_parquet(part.path, columns=["id"]).to_series()
+def _ids(path: str) -> list[pa.Array]:
+    return pq.read_table(path, columns=["id"]).column(0).cast(pa.large_string()).chunks

@@ -55,8 +55,8 @@ class VectorIndex:
         order = np.argsort(prefixes(self.hashes), kind="stable")  # of equals the first file's
         sizes = [len(each) for each in held]
         self._file = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)[order]
-        self._at = np.concatenate([np.empty(0, np.uint32), *(np.arange(n) for n in sizes)])
-        self._at = self._at.astype(np.uint32)[order]
+        rows = [np.arange(n, dtype=np.uint32) for n in sizes]
+        self._at = np.concatenate([np.empty(0, np.uint32), *rows])[order]
         self.hashes = self.hashes[order]
         self._prefixes = prefixes(self.hashes)
 

@@ -24,6 +24,8 @@ from tasks.embedders.tokens import Tokens
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from tasks.embedders.image_transform import ImageTransform
+
 Forward = Callable[[np.ndarray], np.ndarray]
 """Embeds the rows (int64) of something prepared: float32 `[len(rows), d]`."""
 
@@ -86,6 +88,7 @@ class BatchingEmbedder:
     in_flight: int = 1
     padded: bool = True
     tokenizes_ahead: bool = False
+    decodes_apart: ImageTransform | None = None
 
     def __init__(self, ref: EmbedderRef) -> None:
         self.ref = ref

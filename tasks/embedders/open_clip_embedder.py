@@ -57,6 +57,7 @@ class OpenClip(BatchingEmbedder):
         self.images = TorchImages(ref, model.visual, model.encode_image, transform, where, kind)
         self._lanes = lanes(where)
         self.in_flight = self._lanes.in_flight
+        self.decodes_apart = self.images.decodes_apart
         self._text_tower = OpenClipText(ref, model, tokenizer, self._lanes)
 
     def tokenize(self, texts: Sequence[str], *, query: bool = False) -> Tokens:

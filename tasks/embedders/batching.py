@@ -23,6 +23,8 @@ from tasks.embedders.tokens import Tokens
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from tasks.embedders.image_transform import ImageTransform
+
 
 def batch_rows(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
     """Row numbers (int64) batch by batch: longest first, `rows × longest ≤ budget`, at least one.
@@ -65,6 +67,7 @@ class BatchingEmbedder:
     in_flight: int = 1
     padded: bool = True
     tokenizes_ahead: bool = False
+    decodes_apart: ImageTransform | None = None
 
     def __init__(self, ref: EmbedderRef) -> None:
         self.ref = ref

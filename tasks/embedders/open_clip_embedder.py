@@ -57,6 +57,7 @@ class OpenClip(BatchingEmbedder):
         self.images = TorchImages(ref, model.visual, model.encode_image, transform, where, kind)
         self._lanes = lanes(where)
         self.in_flight = self._lanes.in_flight
+        self.decodes_apart = self.images.decodes_apart
         self._budget = TokenBudget(ref, device_name(where), token_budget(where))
         self._text_tower = OpenClipText(ref, model, tokenizer, self._lanes, self._budget)
 

@@ -18,6 +18,8 @@ from tasks.embedders.tokens import Tokens
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from tasks.embedders.image_transform import ImageTransform
+
 
 Pending = Callable[[], np.ndarray]
 """A batch under way: call it once for its vectors, float32 `[n, d]`; it raises what went wrong."""
@@ -36,6 +38,7 @@ class Embedder(Protocol):
     in_flight: int  # batches that are computed at once where they are submitted one after another
     padded: bool  # whether the texts of a batch are filled up to the longest
     tokenizes_ahead: bool  # whether it would wait for a tokenizer that is not ahead of it
+    decodes_apart: ImageTransform | None  # `prepare_bytes` for other processes, where it would wait
 
     @property
     def dimensions(self) -> int:

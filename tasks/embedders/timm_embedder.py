@@ -44,6 +44,7 @@ class Timm(BatchingEmbedder):
         self.model = model
         self.images = TorchImages(ref, model, model, transform, where, kind)
         self.in_flight = self.images.in_flight
+        self.decodes_apart = self.images.decodes_apart
 
     @property
     def image_batch(self) -> int:  # type: ignore[bad-override]  # it may change

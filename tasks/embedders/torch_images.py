@@ -59,6 +59,7 @@ class TorchImages:
     ) -> None:
         self.library_transform = library_transform
         self.transform = read_transform(library_transform)
+        self.decodes_apart = None if where.type == "cpu" else self.transform
         self._ref = ref
         self._model = model
         self._encode = encode

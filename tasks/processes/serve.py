@@ -15,6 +15,8 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any
 
+from tasks.processes.messages import Message, send
+
 
 class Telling:
     """A `Progress` that tells the parent's."""
@@ -25,7 +27,7 @@ class Telling:
     def advance(self, *more: Any, **named: Any) -> None:
         """Pass on whatever a progress is told."""
         with self._lock:
-            self._connection.send(("progress", (more, named)))
+            send(self._connection, Message.of(("progress", (more, named))))
 
 
 def serve(connection: Connection) -> None:
@@ -36,7 +38,7 @@ def serve(connection: Connection) -> None:
     while True:
         answer = _answer(calls.get(), connection, lock)
         with lock:
-            connection.send_bytes(answer)
+            send(connection, answer)
 
 
 def _receive(connection: Connection, calls: SimpleQueue[bytes]) -> None:
@@ -48,26 +50,25 @@ def _receive(connection: Connection, calls: SimpleQueue[bytes]) -> None:
         os._exit(0)
 
 
-def _answer(call: bytes, connection: Connection, lock: Lock) -> Any:
+def _answer(call: bytes, connection: Connection, lock: Lock) -> Message:
     try:
         function, arguments, tells = ForkingPickler.loads(call)
         named = {"progress": Telling(connection, lock)} if tells else {}
-        return ForkingPickler.dumps(("result", function(*arguments, **named)))
+        return Message.of(("result", function(*arguments, **named)))
     except Exception as error:  # noqa: BLE001  told to the caller, as it is
         return _failure(error)
 
 
-def _failure(error: Exception) -> Any:
+def _failure(error: Exception) -> Message:
     """The error itself where it can travel, else one that says the same; with its traceback."""
     told = "".join(traceback.format_exception(error))
     try:
-        answer = ForkingPickler.dumps(("error", error))
-        ForkingPickler.loads(answer)
+        ForkingPickler.loads(ForkingPickler.dumps(error))
     except Exception:  # noqa: BLE001  whatever a library's error does when it is copied
         error = RuntimeError(f"{type(error).__name__}: {error}")
     if os.environ.get("VECMILL_DEBUG"):
         error.add_note(f"in a child process:\n{told}")
-    return ForkingPickler.dumps(("error", error))
+    return Message.of(("error", error))
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from multiprocessing.connection import Pipe
 from typing import Any
 
 from schemas.progress import SILENT, Progress
+from tasks.processes.messages import receive
 
 END_SECONDS = 10.0
 """A process whose connection broke is gone in milliseconds; one that stays longer is killed."""
@@ -74,7 +75,7 @@ class Spawned:
             self._connection.send((function, arguments, progress is not None))
             self.answering = True
             while True:
-                word, content = self._connection.recv()
+                word, content = receive(self._connection)
                 if word != "progress":
                     break
                 more, named = content

@@ -15,9 +15,10 @@ import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import PIL
@@ -256,7 +257,30 @@ def _decode(data: bytes, kind: str, turn: ExitStack) -> Image.Image:
     return upright
 
 
-_ONE_LARGE = threading.Lock()
+class LargePictureError(Exception):
+    """A picture above `LARGE_PIXELS`, in a process that leaves such to another."""
+
+
+class _Left:
+    """In place of the lock: no turn ever comes."""
+
+    def __enter__(self) -> None:
+        raise LargePictureError
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing was held."""
+
+
+_ONE_LARGE: AbstractContextManager[Any] = threading.Lock()
+
+
+def leave_large() -> None:
+    """From now on this process decodes no large picture: `LargePictureError` is raised instead.
+
+    One process of several does, for all: large pictures stay one at a time.
+    """
+    global _ONE_LARGE
+    _ONE_LARGE = _Left()
 
 
 def _recognised(data: bytes, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from schemas.refs import EmbedderRef
+from tasks.embedders.description import UNBOUNDED
 
 
 def is_quick(ref: EmbedderRef) -> bool:
@@ -10,11 +11,10 @@ def is_quick(ref: EmbedderRef) -> bool:
 
     Asking for the accelerator imports torch, which the engine would import next anyway.
     """
-    static = (
-        "text" in ref.kinds and ref.window is None
-    )  # a mean of word vectors: text of any length
-    if static or ref.engine != "torch":
-        return static
+    if ref.window == UNBOUNDED:  # a mean of word vectors takes text of any length
+        return True
+    if ref.engine != "torch":
+        return False
     from tasks.embedders.torch_device import device
 
     return device().type != "cpu"

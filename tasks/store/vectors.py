@@ -111,11 +111,64 @@ def known_contents(store: Store, vector_key: str, hashes: pa.Array) -> np.ndarra
 
     A listing, and a look into the files that this process has not met yet.
     """
-    known = np.zeros(len(hashes), bool)
-    for path in store.files(vectors_folder(vector_key)):
-        found = pc.is_in(hashes, value_set=_hashes(str(path)))
-        known |= found.to_numpy(zero_copy_only=False)
+    names = store.file_names(vectors_folder(vector_key))
+    known = _MET.may_hold(vectors_folder(vector_key), names, prefixes(hash_values(hashes)))
+    maybe = np.flatnonzero(known)  # mostly none: the plan left out what was known by then
+    if len(maybe):
+        asked = hashes.take(pa.array(maybe))
+        exact = np.zeros(len(maybe), bool)
+        for name in names:
+            found = pc.is_in(asked, value_set=_hashes(name))
+            exact |= found.to_numpy(zero_copy_only=False)
+        known[maybe] = exact
     return known
+
+
+class _MetFiles:
+    """The beginnings of the content hashes of every file that this process has met, by folder.
+
+    Kept as a few sorted arrays, each at least twice as long as the next: a file is merged into
+    them as digits are carried, so that n shards cost n log n and not n² looks.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[str, set[str]] = {}
+        self._levels: dict[str, list[np.ndarray]] = {}
+        self._lock = Lock()
+
+    def may_hold(self, folder: str, names: Sequence[str], wanted: np.ndarray) -> np.ndarray:
+        """Which of the beginnings (uint64) some file has, gone ones perhaps too: bool `[n]`."""
+        with self._lock:
+            met = self._names.setdefault(folder, set())
+            levels = self._levels.setdefault(folder, [])
+            for name in names:
+                if name not in met:
+                    _carry(levels, np.sort(prefixes(hash_values(_hashes(name)))))
+                    met.add(name)
+            held = list(levels)
+        found = np.zeros(len(wanted), bool)
+        for level in held:
+            places = np.minimum(np.searchsorted(level, wanted), len(level) - 1)
+            found |= level[places] == wanted
+        return found
+
+    def clear(self) -> None:
+        """Forget them."""
+        with self._lock:
+            self._names.clear()
+            self._levels.clear()
+
+
+def _carry(levels: list[np.ndarray], fresh: np.ndarray) -> None:
+    if not len(fresh):
+        return
+    while levels and len(levels[-1]) <= 2 * len(fresh):
+        fresh = np.concatenate([levels.pop(), fresh])
+        fresh.sort(kind="stable")  # two sorted runs: one pass
+    levels.append(fresh)
+
+
+_MET = _MetFiles()
 
 
 def read_vectors(places: pl.DataFrame, dimensions: int) -> np.ndarray:
@@ -164,6 +217,7 @@ _HELD = _HeldFiles()
 def release_vectors() -> None:
     """Let go of what is held of the files: nobody looks for their rows any more."""
     _HELD.clear()
+    _MET.clear()
     _hashes.cache_clear()
 
 

@@ -64,9 +64,12 @@ class Store:
 
     def files(self, folder: str, suffix: str = ".parquet") -> list[Path]:
         """Every finished file of a folder, sorted by name; `[]` when there is none."""
+        return [Path(path) for path in self.file_names(folder, suffix)]
+
+    def file_names(self, folder: str, suffix: str = ".parquet") -> list[str]:
+        """`files` by name alone, where there are many: a path costs ten times as much."""
         found: list[str] = []
         for root in (self.root, self.scratch):
-            # By names alone: each shard lists the vectors, and a path costs ten times as much.
             if root is not None and (place := Path(root) / folder).is_dir():
                 with os.scandir(place) as entries:
                     found += [
@@ -74,7 +77,7 @@ class Store:
                         for entry in entries
                         if entry.name.endswith(suffix) and not entry.name.startswith(TEMPORARY)
                     ]
-        return [Path(path) for path in sorted(found)]
+        return sorted(found)
 
     @contextmanager
     def create(self, folder: str, name: str, suffix: str = ".parquet") -> Iterator[Path]:

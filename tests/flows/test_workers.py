@@ -86,11 +86,12 @@ def test_a_shard_that_ends_every_worker_ends_the_build(
     notes, bars, two_devices, monkeypatch, tmp_path
 ) -> None:
     monkeypatch.setattr(workers, "embed_shard", made_embedder.die)
+    before = psutil.Process().children()  # servers of other tests
 
     with pytest.raises(ProcessDiedError, match=r"ended 3 embed worker processes"):
         notes.build(PlainRunner(bars), yes=True)
 
-    assert psutil.Process().children() == []
+    assert set(psutil.Process().children()) <= set(before)
     monkeypatch.setattr(workers, "embed_shard", made_embedder.embed_shard)
     assert notes.build(PlainRunner(bars), yes=True).manifest.counts.embedded == 30
 

@@ -105,9 +105,7 @@ def _not_here(content: bytes) -> np.ndarray:
     raise AssertionError("prepared by a thread")
 
 
-def test_a_large_picture_is_left_to_this_process(
-    processes: DecoderProcesses, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_picture_is_left_to_this_process(processes: DecoderProcesses) -> None:
     """Processes know nothing of each other's turns."""
     out = BytesIO()
     Image.new("RGB", (5_000, 3_500), "#204060").save(out, "PNG")
@@ -143,9 +141,8 @@ class Deadly(ImageTransform):
         return super().of_pixels(pixels)
 
 
-def test_a_picture_that_ends_every_process_is_named(
-    processes: DecoderProcesses, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.slow  # six processes end, and others start
+def test_a_picture_that_ends_every_process_is_named(processes: DecoderProcesses) -> None:
     deadly = Deadly(**vars(TRANSFORM))
     pictures = [planned(jpeg(i), f"{i}.jpg") for i in range(5)]
     with pytest.raises(ProcessDiedError, match=r"^3\.jpg ended 3 decoder processes"):

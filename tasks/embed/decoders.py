@@ -21,9 +21,9 @@ from threading import Lock, Thread
 import numpy as np
 
 from tasks.embed.prepare_picture import Failure, Picture, PrepareBytes, prepared
-from tasks.embedders.cores import usable_cores
 from tasks.embedders.image_transform import ImageTransform
 from tasks.embedders.protocol import Embedder
+from tasks.processes.cores import usable_cores
 from tasks.processes.pool import Place, ProcessDiedError, ProcessPool
 
 MOST_THREADS = 8
@@ -63,7 +63,7 @@ def decoders(embedder: Embedder, pictures: int) -> Decoders:
     transform = embedder.decodes_apart
     processes = process_count()
     if transform is None or processes < 2 or (pictures < FEWEST and not _shared):
-        return Decoders(max(1, min(MOST_THREADS, usable_cores())), 1, here)
+        return Decoders(min(MOST_THREADS, usable_cores()), 1, here)
     shared = decoder_processes(processes)
     return Decoders(processes, GROUP, partial(shared.prepare, transform, embedder.prepare_bytes))
 

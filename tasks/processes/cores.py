@@ -3,10 +3,39 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""What a container's CPU limit says: microseconds of CPU in each period, or `max`."""
+
+SHARE = "VECMILL_CORES"
+"""The environment variable in which a process tells its children how many cores each may use."""
 
 
 def usable_cores() -> int:
-    """The cores that the system lets this process run on (its affinity, where it knows one)."""
+    """The cores that this process and its children may use, at least 1.
+
+    The processor affinity, the container's limit and `VECMILL_CORES` bound it.
+    """
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return max(1, min(cores, _quota(), wanted(SHARE) or cores))
+
+
+def wanted(variable: str) -> int | None:
+    """The number of cores or threads that an environment variable asks for, if it does."""
+    first = os.environ.get(variable, "").split(",")[0].strip()
+    return int(first) if first.isdigit() and int(first) > 0 else None
+
+
+def _quota() -> int:
+    """Whole cores of the container's CPU limit, rounded up; as good as unlimited without one."""
+    try:
+        quota, _, period = CGROUP_QUOTA.read_text().strip().partition(" ")
+    except OSError:  # not Linux, or the older hierarchy
+        return 2**31
+    if not quota.isdigit() or not period.isdigit() or not int(period):
+        return 2**31
+    return max(1, -(-int(quota) // int(period)))

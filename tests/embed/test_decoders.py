@@ -257,6 +257,27 @@ def test_threads_stay_where_nobody_would_wait(apart: Any, monkeypatch: pytest.Mo
     assert not module._shared
 
 
+def test_processes_are_as_many_as_the_cores_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(16)), raising=False)
+    monkeypatch.setattr("tasks.processes.cores.CGROUP_QUOTA", Path("nowhere"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # says nothing of processes
+    assert module.process_count() == 14
+    monkeypatch.setenv("VECMILL_CORES", "8")
+    assert module.process_count() == 6
+    monkeypatch.setenv("VECMILL_CORES", "64")
+    assert module.process_count() == 14
+
+
+def test_a_containers_limit_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(16)), raising=False)
+    quota = tmp_path / "cpu.max"
+    monkeypatch.setattr("tasks.processes.cores.CGROUP_QUOTA", quota)
+    quota.write_text("450000 100000\n")
+    assert module.process_count() == 3
+    quota.write_text("max 100000\n")
+    assert module.process_count() == 14
+
+
 def test_models_on_an_accelerator_alone_want_processes(
     tiny_timm_images: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,7 +63,7 @@ def decoders(embedder: Embedder, pictures: int) -> Decoders:
     transform = embedder.decodes_apart
     processes = process_count()
     if transform is None or processes < 2 or (pictures < FEWEST and not _shared):
-        return Decoders(max(1, min(MOST_THREADS, usable_cores())), 1, here)
+        return Decoders(min(MOST_THREADS, usable_cores()), 1, here)
     shared = decoder_processes(processes)
     return Decoders(processes, GROUP, partial(shared.prepare, transform, embedder.prepare_bytes))
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from schemas.progress import SILENT, Progress
 from schemas.refs import EmbedderRef, Shard, ShardResult
 from tasks.embed.embed_shard import embed_shard
-from tasks.processes.cores import usable_cores
+from tasks.processes.cores import SHARE, usable_cores
 from tasks.processes.pool import Place, ProcessPool
 from tasks.store.workdir import Store
 
@@ -96,4 +96,4 @@ def shared_out(places: list[Place]) -> list[Place]:
     share = {
         name: cores for name in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS") if name not in os.environ
     }
-    return [Place(place.label, {**share, **place.environment}) for place in places]
+    return [Place(place.label, {SHARE: cores, **share, **place.environment}) for place in places]

@@ -8,21 +8,29 @@ from pathlib import Path
 CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """What a container's CPU limit says: microseconds of CPU in each period, or `max`."""
 
+SHARE = "VECMILL_CORES"
+"""The environment variable in which a process tells its children how many cores each may use."""
+
 
 def usable_cores(limit: str = "") -> int:
-    """Cores that this process may use, at least 1: its affinity and the container's limit.
+    """Cores that this process and its children may use, at least 1.
 
-    `limit` names an environment variable that lowers it further, which people set where several
-    processes share a machine: `OMP_NUM_THREADS` for what a model computes.
+    The processor affinity, the container's limit and `VECMILL_CORES` bound it. `limit` names another
+    environment variable that lowers it further, which people set where several processes share a
+    machine: `OMP_NUM_THREADS` for what a model computes.
     """
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    wanted = os.environ.get(limit, "").split(",")[0].strip()
-    if wanted.isdigit() and int(wanted) > 0:
-        cores = min(cores, int(wanted))
-    return max(1, min(cores, _quota()))
+    asked = [wanted(SHARE), wanted(limit)]
+    return max(1, min(cores, _quota(), *(number for number in asked if number)))
+
+
+def wanted(variable: str) -> int | None:
+    """The number of cores or threads that an environment variable asks for, if it does."""
+    first = os.environ.get(variable, "").split(",")[0].strip()
+    return int(first) if first.isdigit() and int(first) > 0 else None
 
 
 def _quota() -> int:

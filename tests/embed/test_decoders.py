@@ -105,9 +105,7 @@ def _not_here(content: bytes) -> np.ndarray:
     raise AssertionError("prepared by a thread")
 
 
-def test_a_large_picture_is_left_to_this_process(
-    processes: DecoderProcesses, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_picture_is_left_to_this_process(processes: DecoderProcesses) -> None:
     """Processes know nothing of each other's turns."""
     out = BytesIO()
     Image.new("RGB", (5_000, 3_500), "#204060").save(out, "PNG")
@@ -143,9 +141,8 @@ class Deadly(ImageTransform):
         return super().of_pixels(pixels)
 
 
-def test_a_picture_that_ends_every_process_is_named(
-    processes: DecoderProcesses, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.slow  # six processes end, and others start
+def test_a_picture_that_ends_every_process_is_named(processes: DecoderProcesses) -> None:
     deadly = Deadly(**vars(TRANSFORM))
     pictures = [planned(jpeg(i), f"{i}.jpg") for i in range(5)]
     with pytest.raises(ProcessDiedError, match=r"^3\.jpg ended 3 decoder processes"):
@@ -258,6 +255,27 @@ def test_threads_stay_where_nobody_would_wait(apart: Any, monkeypatch: pytest.Mo
     monkeypatch.setattr(apart, "decodes_apart", None)
     assert decoders(apart, 10).group == 1
     assert not module._shared
+
+
+def test_processes_are_as_many_as_the_cores_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(16)), raising=False)
+    monkeypatch.setattr("tasks.processes.cores.CGROUP_QUOTA", Path("nowhere"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # says nothing of processes
+    assert module.process_count() == 14
+    monkeypatch.setenv("VECMILL_CORES", "8")
+    assert module.process_count() == 6
+    monkeypatch.setenv("VECMILL_CORES", "64")
+    assert module.process_count() == 14
+
+
+def test_a_containers_limit_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(16)), raising=False)
+    quota = tmp_path / "cpu.max"
+    monkeypatch.setattr("tasks.processes.cores.CGROUP_QUOTA", quota)
+    quota.write_text("450000 100000\n")
+    assert module.process_count() == 3
+    quota.write_text("max 100000\n")
+    assert module.process_count() == 14
 
 
 def test_models_on_an_accelerator_alone_want_processes(

@@ -157,7 +157,8 @@ def test_cores_are_shared_out_unless_the_user_said_how(monkeypatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("RAYON_NUM_THREADS", "3")
     one, _ = workers.shared_out([Place("GPU 0", {workers.VISIBLE: "0"}), Place("GPU 1", {})])
-    assert one.environment == {workers.VISIBLE: "0", "OMP_NUM_THREADS": "8"}
+    shared = {"VECMILL_CORES": "8", "OMP_NUM_THREADS": "8"}
+    assert one.environment == {workers.VISIBLE: "0", **shared}
 
 
 def test_prefect_runs_have_workers_too(notes, two_devices, server, monkeypatch, tmp_path) -> None:

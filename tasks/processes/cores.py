@@ -15,9 +15,9 @@ SHARE = "VECMILL_CORES"
 def usable_cores(limit: str = "") -> int:
     """Cores that this process and its children may use, at least 1.
 
-    The processor affinity, the container's limit and `VECMILL_CORES` bound it. `limit` names another
-    environment variable that lowers it further, which people set where several processes share a
-    machine: `OMP_NUM_THREADS` for what a model computes.
+    The processor affinity, the container's limit and `VECMILL_CORES` bound it. `limit` names
+    another environment variable that lowers it further, which people set where several processes
+    share a machine: `OMP_NUM_THREADS` for what a model computes.
     """
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         cores = len(os.sched_getaffinity(0))

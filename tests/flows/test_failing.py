@@ -23,7 +23,7 @@ PLACES = [
     "tasks.chunk.chunk_part.chunk_part",
     "tasks.dedupe.exact.exact_duplicates",
     # with the base tagged
-    "tasks.plan.classify.classify",
+    "tasks.plan.classify.MissingContents",
     "tasks.embed.embed_shard._write_vectors",
     "flows.compose.input_hash",
     # with rows staged, perhaps in part

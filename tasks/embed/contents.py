@@ -53,6 +53,7 @@ def read_rows(path: str, rows: np.ndarray, columns: Sequence[str] | None = None)
             for here in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
             if len(here)
         ]
-        if not found:
-            return file.read_row_groups([], columns=wanted)
+        if not found:  # asked for no row group, pyarrow 26 may crash
+            nothing = file.schema_arrow.empty_table()
+            return nothing if wanted is None else nothing.select(wanted)
     return pa.concat_tables(found).take(np.argsort(order, kind="stable"))

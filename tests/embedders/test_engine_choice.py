@@ -145,6 +145,14 @@ def test_a_simpler_engine_is_taken_unless_another_is_more_than_a_tenth_faster(
     assert chosen(ref) == "torch fp32"
 
 
+@pytest.mark.parametrize(("seconds", "winner"), [(0.48, "openvino bf16"), (0.52, "torch bf16")])
+def test_beside_torch_in_bf16_an_exported_engine_needs_no_lead_since_it_starts_sooner(
+    machine: Machine, ref: EmbedderRef, seconds: float, winner: str
+) -> None:
+    machine.seconds |= {"torch bf16": 0.5, "openvino bf16": seconds}
+    assert chosen(ref) == winner
+
+
 def test_a_small_model_is_not_worth_measuring(machine: Machine, ref: EmbedderRef) -> None:
     machine.seconds["torch fp32"] = 0.012
     assert chosen(ref) == "torch fp32"

@@ -126,6 +126,15 @@ def test_a_commit_that_took_effect_and_was_answered_by_an_error(
     assert {row["key"] for row in rows(shaky, bucket)} == {*texts, "fresh"}
 
 
+@pytest.fixture
+def heeds_ctrl_c() -> Iterator[None]:
+    """Ctrl-C interrupts the tests, also where a shell began them in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_while_a_commit_is_under_way(shaky, texts, bucket, faulty):
     """The store has the request already and carries it out: what it commits must have its files."""
     shaky.build()

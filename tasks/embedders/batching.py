@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from schemas.errors import UsageError
+from schemas.errors import UsageError, VecmillError
 from schemas.progress import SILENT, Progress
 from schemas.refs import EmbedderRef
 from tasks.embedders.in_flight import in_flight
@@ -156,4 +156,15 @@ def refuse_empty(texts: Sequence[str]) -> None:
         raise UsageError(
             "an empty text was given to embed: it would get a vector that means nothing and is "
             "found by any query; give some words"
+        )
+
+
+def refuse_other_width(shape: tuple[int, ...], ref: EmbedderRef) -> None:
+    """Raise `VecmillError` when vectors of that shape are not as wide as the folder said."""
+    width = shape[1] if len(shape) == 2 else 0
+    if width < ref.dimensions or (ref.truncate is None and width != ref.dimensions):
+        raise VecmillError(
+            f"embedder {ref.model!r} gave vectors of shape {shape}, its folder said "
+            f"{ref.dimensions} dimensions: the model's config does not fit its weights; "
+            f"save the model again with the library that made it"
         )

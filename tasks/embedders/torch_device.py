@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from schemas.errors import UsageError, VecmillError
+from schemas.errors import UsageError
 from schemas.refs import EmbedderRef
+from tasks.embedders.batching import refuse_other_width
 from tasks.embedders.torch_lanes import cores
 
 CPU_TOKEN_BUDGET = 1_024
@@ -112,13 +113,7 @@ def finished(vectors: torch.Tensor, ref: EmbedderRef) -> torch.Tensor:
     `vectors` is `[n, full]` of any float type; returns float32 `[n, ref.dimensions]` on the same
     device. Raises `VecmillError` when the model is not as wide as its folder said.
     """
-    width = vectors.shape[1] if vectors.ndim == 2 else 0
-    if width < ref.dimensions or (ref.truncate is None and width != ref.dimensions):
-        raise VecmillError(
-            f"embedder {ref.model!r} gave vectors of shape {tuple(vectors.shape)}, its folder said "
-            f"{ref.dimensions} dimensions: the model's config does not fit its weights; "
-            f"save the model again with the library that made it"
-        )
+    refuse_other_width(tuple(vectors.shape), ref)
     vectors = vectors.float()[:, : ref.dimensions]
     if ref.normalize:
         vectors = torch.nn.functional.normalize(vectors, dim=1)

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from schemas.errors import VecmillError
 from schemas.refs import EmbedderRef
-from tasks.embedders.batching import BatchingEmbedder
+from tasks.embedders.batching import BatchingEmbedder, refuse_other_width
 from tasks.embedders.exported.folder import Export, TextFacts
 from tasks.embedders.exported.sessions import SESSIONS, Inputs, Run
 from tasks.embedders.exported.tokenizing import Tokenizing, load_tokenizing
@@ -137,13 +136,7 @@ def finished(vectors: np.ndarray, ref: EmbedderRef) -> np.ndarray:
     The length is taken here and not in the model, where bf16 would leave it wrong in the third
     digit. Raises `VecmillError` when the model is not as wide as its folder said.
     """
-    width = vectors.shape[1] if vectors.ndim == 2 else 0
-    if width < ref.dimensions or (ref.truncate is None and width != ref.dimensions):
-        raise VecmillError(
-            f"embedder {ref.model!r} gave vectors of shape {vectors.shape}, its folder said "
-            f"{ref.dimensions} dimensions: the model's config does not fit its weights; "
-            f"save the model again with the library that made it"
-        )
+    refuse_other_width(tuple(vectors.shape), ref)
     vectors = np.ascontiguousarray(vectors[:, : ref.dimensions], np.float32)
     if ref.normalize:
         norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))

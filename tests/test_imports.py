@@ -20,7 +20,7 @@ PACKAGES = ("schemas", "tasks", "flows", "deployments")
 """In the order of the rule: each may import itself and what stands before it."""
 
 STAGES = {"ingest", "validate", "dedupe", "chunk", "plan", "embed", "cluster", "audit", "publish"}
-ROOMS = {"embedders", "table", "store", "processes"}
+ROOMS = {"embedders", "geometry", "table", "store", "processes"}
 """What stages share; a room imports no stage."""
 
 ONLY_IN = {
@@ -36,10 +36,12 @@ LATE = {
     *("torch", "torchvision", "sentence_transformers", "open_clip", "timm", "transformers"),
     *("great_expectations", "pandas", "lance", "lancedb"),
     *("openvino", "onnxruntime", "onnx"),
+    *("faiss", "numba", "sklearn", "scipy", "umap"),
 }
 """Seconds each to load: imported inside functions, so that a command loads what it needs."""
 
 HEAVY = {
+    "tasks/dedupe/keep_first.py",
     "tasks/embedders/exported/clip_vocabulary.py",
     "tasks/embedders/exported/library_models.py",
     "tasks/embedders/exported/traced.py",

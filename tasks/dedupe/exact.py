@@ -13,16 +13,9 @@ import polars as pl
 from schemas.identity import RULES_VERSION, digest_json
 from schemas.refs import ItemsPart
 from schemas.spec import DedupeSpec
+from tasks.dedupe.order import in_order
 from tasks.store.items import repeats
 from tasks.store.workdir import Store
-
-ORDER = {
-    "earliest": (pl.col("time"), False),
-    "latest": (pl.col("time"), True),
-    "longest": (pl.col("size"), True),
-    "shortest": (pl.col("size"), False),
-}
-"""Criterion → what is sorted, and whether the greatest comes first; rows without one are last."""
 
 EQUAL = frozenset({"longest", "shortest"})
 """Criteria that exact copies cannot differ in. Their sizes may: a picture that is kept of a release
@@ -51,11 +44,8 @@ def exact_duplicates(items: pl.DataFrame, spec: DedupeSpec) -> pl.DataFrame:
     """The marked rows among `items` (columns id, source, kind, content_hash, size, time)."""
     group = ["content_hash", "kind"] + (["source"] if spec.within == "source" else [])
     criteria = [name for name in spec.keep if name not in EQUAL]
-    by = [ORDER[name][0] for name in criteria] + [pl.col("id")]
-    descending = [ORDER[name][1] for name in criteria] + [False]
     return (
-        items.filter(pl.len().over(group) > 1)
-        .sort(by, descending=descending, nulls_last=True)
+        in_order(items.filter(pl.len().over(group) > 1), criteria)
         .with_columns(pl.col("id").first().over(group).alias("duplicate_of"))
         .filter(pl.col("id") != pl.col("duplicate_of"))
         .select(

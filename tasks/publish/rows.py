@@ -20,10 +20,9 @@ from schemas.errors import VecmillError
 from schemas.progress import SILENT, Progress
 from schemas.refs import EmbedderRef, PlanRef
 from tasks.store.batches import read_batches
-from tasks.store.hashes import frame_hashes
-from tasks.store.vectors import read_vectors, release_vectors, vector_index
+from tasks.store.vectors import release_vectors, vector_index
 from tasks.store.workdir import Store
-from tasks.table.vectors import vectors_at
+from tasks.table.item_vectors import item_vectors, located
 
 WRITTEN = ["new", "changed", "metadata_only", "rejudged"]
 """Classes whose rows are written; on an overwrite the unchanged ones are, too."""
@@ -76,12 +75,12 @@ def staged_rows(
     index = vector_index(store, embedder.vector_key)
     try:
         for window in _windows(plan, _window_rows(embedder.dimensions)):
-            places = window.hstack(index.find(frame_hashes(window["content_hash"])))
+            places = located(window, index)
             for (part,), rows in places.partition_by(
                 "part", as_dict=True, include_key=False, maintain_order=True
             ).items():
                 chosen = rows.sort("row")
-                vectors, done = _vectors(chosen, embedder.dimensions, base_dataset), 0
+                vectors, done = item_vectors(chosen, embedder.dimensions, base_dataset), 0
                 for batch, wanted in _chosen_batches(str(part), chosen):
                     size = batch.num_rows
                     found = vectors[done : done + size]
@@ -146,24 +145,6 @@ def _one_batch(table: pa.Table) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(
         [column.combine_chunks() for column in table.columns], schema=table.schema
     )
-
-
-def _vectors(wanted: pl.DataFrame, dimensions: int, base_dataset: Any | None) -> np.ndarray:
-    """float32 `(n, dimensions)`, in the order of `wanted`."""
-    out = np.empty((wanted.height, dimensions), np.float32)
-    stored = wanted["file"].is_not_null().to_numpy()
-    if stored.any():
-        out[stored] = read_vectors(wanted.filter(pl.col("file").is_not_null()), dimensions)
-    others = wanted.filter(pl.col("file").is_null())
-    if others.height:
-        lost = others.filter(pl.col("vector_rowaddr").is_null())
-        if lost.height or base_dataset is None:
-            raise VecmillError(
-                f"no vector for {others['id'][0]!r} (and {others.height - 1} more rows): expected "
-                "it in the workdir or in the published table; build again to embed it"
-            )
-        out[~stored] = vectors_at(base_dataset, others["vector_rowaddr"].to_numpy())
-    return out
 
 
 def _table_batch(

@@ -206,8 +206,12 @@ class DedupeSpec(Model):
     """Which duplicates are marked (never removed), and which copy is kept."""
 
     exact: bool = Field(True, description="Mark items with the same content.")
-    near: NearSpec | None = Field(None, description="Mark near-duplicate records; null = off.")
-    semantic: SemanticSpec | None = Field(None, description="Mark by vector; null = off.")
+    near: NearSpec | None = Field(
+        default_factory=NearSpec, description="Mark near-duplicate records; null = off."
+    )
+    semantic: SemanticSpec | None = Field(
+        default_factory=SemanticSpec, description="Mark by vector; null = off."
+    )
     within: Literal["space", "source"] = Field(
         "space", description="Compare across the whole space or inside each source."
     )
@@ -289,7 +293,9 @@ class SpaceSpec(Model):
     dedupe: DedupeSpec = Field(
         default_factory=DedupeSpec, description="Which duplicates are marked; none is removed."
     )
-    cluster: ClusterSpec | None = Field(None, description="Clusters and map; null = off.")
+    cluster: ClusterSpec | None = Field(
+        default_factory=ClusterSpec, description="Clusters and map; null = off."
+    )
     audit: AuditSpec = Field(
         default_factory=AuditSpec, description="Which gates warn and which refuse."
     )

@@ -64,6 +64,8 @@ class Story:
             "contents embedded": [m.counts.embedded for m in manifests],
             "rows in the table": [m.counts.rows for m in manifests],
             "… marked as exact duplicates": [m.counts.duplicates.exact for m in manifests],
+            "… as near duplicates": [m.counts.duplicates.near for m in manifests],
+            "… as semantic duplicates": [m.counts.duplicates.semantic for m in manifests],
             "dimensions": [m.embedder.dimensions for m in manifests],
             "seconds": [f"{m.timings.total:.1f}" for m in manifests],
             "release": [m.release or "" for m in manifests],

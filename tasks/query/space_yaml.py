@@ -183,8 +183,19 @@ expectations:
   min_rows: 1             # refuse when fewer records than this are usable
   # suite: null           # your own Great Expectations suite as JSON
 
-# Items with the same content are marked (never removed): `duplicate_of` names the one kept.
-dedupe: {exact: true}
+# Duplicates are marked, never removed: `duplicate_of IS NULL` is the table without them.
+dedupe:
+  exact: true             # items with the same content
+  near: {threshold: 0.7}  # records that share so much of their text; pictures that look the same
+  semantic: {threshold: 0.95}   # items whose vectors are so close (cosine)
+  # within: space         # compare across the space, or inside each source
+  # keep: [earliest, longest]   # which copy stays: by these in turn, then by id; latest, shortest
+
+# Groups of rows that are alike, and a place for each on a map; `cluster: null` for neither.
+cluster:
+  method: kmeans          # kmeans | hdbscan
+  k: auto                 # how many, or auto
+  map: pca                # pca | umap (pip install "vecmill[umap]") | null
 
 # The gates before a release: off | warn | refuse.
 audit: {quality: refuse}
@@ -199,6 +210,5 @@ publish:
 # compute: {max_workers: null}   # threads that read and decode; null = one per core
 
 # Not built yet in this version, and refused when written: storage options from a Prefect block,
-# near and semantic duplicates, cluster, the gates canary, verify, drift and recall, other compute
-# engines than local.
+# the gates canary, verify, drift and recall, other compute engines than local.
 """

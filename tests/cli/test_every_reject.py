@@ -12,6 +12,7 @@ import yaml
 
 import flows.demo
 from made_images import made_image, made_tar
+from made_specs import PLAIN
 from schemas.reasons import Reason
 from tasks.embed import embed_shard
 from tasks.embedders.open_clip_embedder import OpenClip
@@ -119,6 +120,7 @@ def write_spec(folder: Path) -> Path:
             {**table, "name": "dated", "path": "dated.csv", "on_repeat": "latest"},
             {"name": "tar", "kind": "image", "path": "photos.tar"},
         ],
+        **PLAIN,
         "embedder": {
             "kind": "open-clip",
             "model": str(SCENE_CLIP),

@@ -11,6 +11,8 @@ import pytest
 import yaml
 from fsspec.implementations.memory import MemoryFileSystem
 
+from made_specs import PLAIN
+
 SECRET = "hunter2-and-a-long-tail"
 
 
@@ -58,6 +60,7 @@ def written_spec(folder: Path, model: str, path: str) -> Path:
         "workdir": "./work",
         "storage_options": {"aws_secret_access_key": "THE_SECRET"},
         "sources": [{"name": "docs", "kind": "text", "path": path}],
+        **PLAIN,
         "embedder": {
             "kind": "sentence-transformers",
             "model": model,

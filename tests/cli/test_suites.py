@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from made_specs import PLAIN
+
 LANGUAGES = ["en", "de", "fr", "en", "xx"]
 
 
@@ -36,6 +38,7 @@ def space(tmp_path, minilm):
             "sources": [
                 {"name": name, "path": f"{name}.jsonl", **table} for name in ("notes", "letters")
             ],
+            **PLAIN,
             "embedder": {
                 "kind": "sentence-transformers",
                 "model": minilm,

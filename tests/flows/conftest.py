@@ -26,6 +26,7 @@ from flows.compose import build_space
 from flows.outcome import Outcome
 from flows.progress import StageBars
 from flows.runner import PlainRunner
+from made_specs import PLAIN
 from made_words import WORDS, sentence
 from schemas.load import parse_spec
 from schemas.spec import BuildOverrides
@@ -82,6 +83,7 @@ class Notes:
             "sources": [SOURCE],
             "chunk": None,
             "embedder": {"kind": "sentence-transformers", "model": str(self.model)},
+            **PLAIN,
             **self.changes,
         }
 

@@ -7,6 +7,7 @@ import json
 import lance
 import pytest
 
+from made_specs import PLAIN
 from made_words import sentence
 from schemas.errors import UsageError
 from tasks.table.index import indexed_columns
@@ -151,7 +152,7 @@ def test_other_expectations_validate_the_records_again(notes, texts):
 def test_other_rules_on_duplicates_judge_again_without_embedding(notes, texts):
     notes.write({**texts, "copy": texts["n0"]})
     notes.build()
-    notes.changes["dedupe"] = {"exact": False}
+    notes.changes["dedupe"] = {**PLAIN["dedupe"], "exact": False}
     counts = counted(notes.build())
     assert (counts["rejudged"], counts["embedded"], counts["duplicates"]["exact"]) == (1, 0, 0)
     assert column(notes, "duplicate_of") == {None}

@@ -15,6 +15,7 @@ from flows.compose import build_space
 from flows.forget import forget_records
 from flows.progress import StageBars
 from flows.runner import PlainRunner
+from made_specs import PLAIN
 from schemas.errors import UsageError
 from schemas.load import parse_spec
 from tasks.erase.asked import Request
@@ -52,6 +53,7 @@ def spec_in(folder: Path, **embedder: str):
                     "text": "caption",
                 },
             ],
+            **PLAIN,
             "embedder": {
                 "kind": "open-clip",
                 "model": str(SCENE_CLIP),

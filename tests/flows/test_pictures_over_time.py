@@ -15,6 +15,7 @@ from flows.compose import build_space
 from flows.progress import StageBars
 from flows.runner import PlainRunner
 from made_images import made_image, made_tar
+from made_specs import PLAIN
 from schemas.load import parse_spec
 from schemas.spec import BuildOverrides
 from tasks.table.companions import read_rejects
@@ -65,6 +66,7 @@ class Pictures:
                 {**image, "name": "tars", "path": "tars/*.tar"},
                 {**image, "name": "tables", "path": "tables", "key": "id", "image": "bytes"},
             ],
+            **PLAIN,
             "embedder": {
                 "kind": "open-clip",
                 "model": str(SCENE_CLIP),

@@ -24,12 +24,12 @@ import argparse
 import sys
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
 import numpy as np
-from text_edits import EDITS, LOOK_ALIKES, SCRIPTS, SENTENCES, Hand, write
+from text_edits import EDITS, LOOK_ALIKES, SCRIPTS, SENTENCES, Hand, Quoting, write
 
 NGRAM = 5
 """Characters of a shingle, as in the method that is measured."""
@@ -39,6 +39,10 @@ COPIED, LOOKED_ALIKE, CROWDED = 0.35, 0.15, 0.003
 
 FEW, CROWD, ALIKE = (1, 4), (20, 40), (1, 3)
 """Copies of most families, of the crowded ones, and look-alikes: fewest and most."""
+
+
+STRETCH = 8
+"""Words that stand for a sentence in given texts, whose real sentences are few."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,12 @@ def family(seed: int, number: int) -> list[tuple[str, str, bool]]:
     draw = Random(f"{seed} {number}")
     script = draw.choices(range(len(SCRIPTS)), [share for share, _, _ in SCRIPTS])[0]
     hand = Hand(draw, script)
-    document = [hand.sentence() for _ in range(draw.randint(*SENTENCES))]
-    made = [(write(document), "original", False)]
+    return with_copies(hand, [hand.sentence() for _ in range(draw.randint(*SENTENCES))])
+
+
+def with_copies(hand: Hand, document: list[str]) -> list[tuple[str, str, bool]]:
+    """A document with its copies and look-alikes."""
+    draw, made = hand.draw, [(write(document), "original", False)]
     kind = draw.random()
     copies = 0
     if kind < CROWDED:
@@ -96,10 +104,33 @@ def families(documents: int, seed: int) -> Iterator[tuple[int, list[tuple[str, s
 
 def plant(documents: int, seed: int = 0) -> Planted:
     """`documents` documents in an order in which an original comes before its copies."""
+    return arrange(families(documents, seed), seed)
+
+
+def plant_among(texts: Sequence[str], seed: int = 0) -> Planted:
+    """Given texts with copies and look-alikes of them; new words and sentences are from the texts.
+
+    Texts of fewer than 32 words are left out: they have too few parts to be edited in all ways.
+    What resembles what by itself is not known: their truth is `among_all`.
+    """
+    words = [text.split() for text in texts]
+    split = [
+        [" ".join(own[at : at + STRETCH]) for at in range(0, len(own), STRETCH)]
+        for own in words
+        if len(own) >= SENTENCES[0] * STRETCH
+    ]
+    pool = [each for document in split for each in document]
+    made = (
+        (number, with_copies(Quoting(Random(f"{seed} {number}"), 0, pool=pool), document))
+        for number, document in enumerate(split)
+    )
+    return arrange(made, seed)
+
+
+def arrange(made_families: Iterable[tuple[int, list[tuple[str, str, bool]]]], seed: int) -> Planted:
+    """Families scattered, each in the order in which it was made."""
     rows = [
-        (number, place, *row)
-        for number, made in families(documents, seed)
-        for place, row in enumerate(made)
+        (number, place, *row) for number, made in made_families for place, row in enumerate(made)
     ]
     owner = np.array([row[0] for row in rows])
     where = np.random.default_rng(seed).permutation(len(rows))
@@ -154,6 +185,28 @@ def by_definition(planted: Planted, threshold: float) -> np.ndarray:
                 kept.append((at, own))
             else:
                 labels[at] = of
+    return labels
+
+
+def among_all(texts: Sequence[str], threshold: float, rows: int = 500) -> np.ndarray:
+    """`by_definition` where families are not known: all pairs, by a product of sparse matrices."""
+    from scipy import sparse
+
+    numbers: dict[str, int] = {}
+    own = [[numbers.setdefault(each, len(numbers)) for each in shingles(text)] for text in texts]
+    sizes = np.array([len(each) for each in own])
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    ones = np.ones(starts[-1], np.int32)
+    table = sparse.csr_matrix((ones, np.concatenate(own), starts), (len(own), len(numbers)))
+    labels = np.arange(len(own))
+    for begin in range(0, len(own), rows):
+        shared = (table[begin : begin + rows] @ table[: begin + rows].T).tocoo()
+        later, earlier = shared.row + begin, shared.col
+        alike = shared.data / (sizes[later] + sizes[earlier] - shared.data)
+        pairs = np.stack([later, earlier], 1)[(alike >= threshold) & (earlier < later)]
+        for one, other in pairs[np.lexsort(pairs.T[::-1])]:
+            if labels[other] == other and labels[one] == one:
+                labels[one] = other
     return labels
 
 

@@ -8,8 +8,8 @@ the sentences of a document, and gives a text.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from random import Random
 
@@ -113,6 +113,19 @@ class Hand:
 
     def word(self) -> str:
         return some_words(self.draw, self.script, 1)[0]
+
+
+@dataclass(frozen=True)
+class Quoting(Hand):
+    """A hand that takes new sentences and words from given ones."""
+
+    pool: Sequence[str] = ()
+
+    def sentence(self) -> str:
+        return self.draw.choice(self.pool)
+
+    def word(self) -> str:
+        return self.draw.choice(self.sentence().split() or [""])
 
 
 def typos(hand: Hand, document: Document) -> str:
@@ -247,7 +260,7 @@ def truncated(hand: Hand, document: Document) -> str:
 
 def mixed(hand: Hand, document: Document) -> str:
     """Two or three of the others, each half as strong."""
-    lighter = Hand(hand.draw, hand.script, hand.strength / 2)
+    lighter = replace(hand, strength=hand.strength / 2)
     text = hand.draw.choice((swapped, dropped, added))(lighter, document)
     text = hand.draw.choice((typos, replaced, boilerplate))(lighter, [text])
     return hand.draw.choice((case, whitespace, compatibility))(lighter, [text])

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from planted_text import Planted, by_definition, jaccard, plant, score, shingles
+from planted_text import Planted, among_all, by_definition, jaccard, plant, score, shingles
 from text_edits import EDITS
 
 
@@ -50,3 +50,8 @@ def test_a_score_counts_pairs() -> None:
     assert (result.right, result.found, result.true) == (1, 2, 4)
     assert result.f1 == pytest.approx(2 / 6)
     assert score(truth, truth).f1 == 1.0
+
+
+def test_both_ways_to_the_truth_agree(planted: Planted) -> None:
+    assert among_all(planted.texts, 0.7).tolist() == by_definition(planted, 0.7).tolist()
+    assert among_all(planted.texts, 0.4).tolist() == by_definition(planted, 0.4).tolist()

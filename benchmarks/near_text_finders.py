@@ -2,19 +2,29 @@
 
 Each takes the texts in their order of arrival and says for each who is kept in its place (labels,
 int64 `(texts)`; its own position where it is kept itself), so that all are judged alike.
-`uv run python benchmarks/near_text_finders.py NAME TEXTS.parquet OUT.npy` runs one in a process of
-its own: labels into the file, seconds and memory as a line of JSON.
+`uv run python benchmarks/near_text_finders.py NAME TEXTS.parquet OUT.npy THRESHOLD` runs one in a
+process of its own: labels into the file, CPU-seconds and memory as a line of JSON. Imports, reading
+the texts and compiling (a search through a few texts) come first and are not counted.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from planted_text import jaccard, shingles
+import pyarrow.parquet as pq
+from planted_text import shingles
+
+SHARED = Path(os.environ.get("VECMILL_SHARED", Path(__file__).parents[1].parent / "shared"))
+MODEL = SHARED / "models" / "potion-4m-fp16"
 
 PERMUTATIONS, BANDS, ROWS = 128, 32, 4
 """The signature, alike for all who use MinHash."""
@@ -40,33 +50,65 @@ Find = Callable[[pa.Array, float, Laps], np.ndarray]
 """Texts (string array), the threshold, where to count → labels."""
 
 
+def find_vecmill(texts: pa.Array, threshold: float, laps: Laps) -> np.ndarray:
+    """vecmill's: compiled MinHash, buckets, and the exact similarity to kept texts alone."""
+    from tasks.dedupe.buckets import find_buckets
+    from tasks.dedupe.minhash import sign_compared, text_hashes
+    from tasks.dedupe.resemble import Pairs, judge_texts
+    from tasks.dedupe.text_arrays import compared
+
+    with laps.lap("shingles and signatures"):
+        names, first, which = np.unique(
+            text_hashes(texts)[:, 0], return_index=True, return_inverse=True
+        )
+        rank = np.argsort(first)  # different texts in the order of arrival
+        order = first[rank]
+        names, different = names[rank], texts.take(pa.array(order))
+        signatures = sign_compared(compared(different))
+    with laps.lap("search"):
+        judged = judge_texts(
+            signatures,
+            names,
+            find_buckets(signatures),
+            lambda numbers: compared(different.take(pa.array(numbers))),
+            threshold,
+            Pairs.none(),
+        )
+    kept = np.where(judged.through < 0, np.arange(len(names)), judged.through)
+    return order[kept][np.argsort(rank)[which]]
+
+
 def find_datasketch(texts: pa.Array, threshold: float, laps: Laps, *, checked: bool) -> np.ndarray:
     """datasketch's MinHashLSH: ask the index, put the text in where nothing answers.
 
-    What is hashed are the 5-grams of the normalised texts, as strings' own hashes (its default,
-    SHA-1 of every shingle, costs several times more than everything else and finds the same).
+    What is hashed are the 5-grams of the normalised texts, by the hash that strings have in
+    Python: its default, SHA-1 of every shingle, costs several times more and finds the same.
     `checked`: the exact similarity of what answers is computed with Python sets, in the order of
     arrival; otherwise the first that answers is believed.
     """
     from datasketch import MinHash, MinHashLSH
 
-    with laps.lap("shingles"):
-        sets = [shingles(text) for text in texts.to_pylist()]
-    with laps.lap("hashes"):
-        hashes = [np.fromiter(map(hash, each), np.int64, len(each)) for each in sets]
-        hashes = [(each & 0xFFFFFFFF).tolist() for each in hashes]
+    hashes: list[np.ndarray] = []  # 32 bits each: the strings of 100,000 texts would take 12 GB
+    for text in texts.to_pylist():
+        with laps.lap("shingles"):
+            distinct = shingles(text)
+        with laps.lap("hashes"):
+            whole = np.fromiter(map(hash, distinct), np.int64, len(distinct))
+            hashes.append((whole & 0xFFFFFFFF).astype(np.uint32))
     with laps.lap("signatures"):
-        signatures = list(MinHash.generator(hashes, num_perm=PERMUTATIONS, hashfunc=_same, seed=1))
-    labels = np.arange(len(sets))
+        lists = (each.tolist() for each in hashes)
+        signatures = list(MinHash.generator(lists, num_perm=PERMUTATIONS, hashfunc=_same, seed=1))
+    labels = np.arange(len(hashes))
     with laps.lap("search"):
         index = MinHashLSH(num_perm=PERMUTATIONS, params=(BANDS, ROWS))
         for at, signature in enumerate(signatures):
             answers = index.query(signature)
-            if checked:
-                near = (k for k in sorted(answers) if jaccard(sets[at], sets[k]) >= threshold)
-                of = next(near, None)
-            else:
+            if not checked or not answers:
                 of = min(answers, default=None)
+            else:
+                own = set(hashes[at].tolist())
+                near = (k for k in sorted(answers) if _alike(own, hashes[k]) >= threshold)
+                of = next(near, None)
             if of is None:
                 index.insert(at, signature, check_duplication=False)
             else:
@@ -74,5 +116,65 @@ def find_datasketch(texts: pa.Array, threshold: float, laps: Laps, *, checked: b
     return labels
 
 
-def _same(value: np.uint32) -> np.uint32:
+def _alike(own: set[int], other: np.ndarray) -> float:
+    shared = len(own.intersection(other.tolist()))
+    return shared / (len(own) + len(other) - shared)
+
+
+def _same(value: int) -> int:
     return value
+
+
+def find_semhash(texts: pa.Array, threshold: float, laps: Laps) -> np.ndarray:
+    """SemHash: neighbours by the vectors of a static model, at its own threshold of cosine."""
+    from semhash import SemHash
+    from sentence_transformers import SentenceTransformer
+
+    class Encoder:
+        model = SentenceTransformer(str(MODEL), device="cpu")
+
+        def encode(self, inputs: Sequence[str], **_: object) -> np.ndarray:
+            return self.model.encode(list(inputs), show_progress_bar=False)
+
+    rows = [{"id": str(at), "text": text} for at, text in enumerate(texts.to_pylist())]
+    encoder = Encoder()
+    encoder.encode(["warm"])
+    with laps.lap("all"):
+        index = SemHash.from_records(rows, columns=["text"], model=encoder)
+        result = index.self_deduplicate(SEMHASH_THRESHOLD)
+    labels = np.arange(len(texts))
+    for each in result.filtered:
+        labels[int(each.record["id"])] = int(each.duplicate_of["id"])
+    return labels
+
+
+FINDERS: dict[str, Find] = {
+    "vecmill": find_vecmill,
+    "datasketch, checked": partial(find_datasketch, checked=True),
+    "datasketch as it comes": partial(find_datasketch, checked=False),
+    "SemHash": find_semhash,
+}
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has had (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def main() -> int:
+    """Run one finder over the texts of a file."""
+    name, source, out, threshold = sys.argv[1:]
+    find = FINDERS[name]
+    texts = pq.read_table(source, columns=["text"])["text"].combine_chunks()
+    few = pa.array(["a few words to compile with", "a few words to compile", "ünlike", ""])
+    find(few, float(threshold), Laps())
+    laps = Laps()
+    labels = find(texts, float(threshold), laps)
+    np.save(out, labels)
+    print(json.dumps({"seconds": laps.seconds, "peak": peak_bytes()}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,10 +1,8 @@
-"""Who looks for near-duplicate texts: vecmill's own search, and its peers.
+"""The peers that look for near-duplicate texts beside vecmill: datasketch and SemHash.
 
 Each takes the texts in their order of arrival and says for each who is kept in its place (labels,
 int64 `(texts)`; its own position where it is kept itself), so that all are judged alike.
-`uv run python benchmarks/near_text_finders.py NAME TEXTS.parquet OUT.npy THRESHOLD` runs one in a
-process of its own: labels into the file, CPU-seconds and memory as a line of JSON. Imports, reading
-the texts and compiling (a search through a few texts) come first and are not counted.
+`near_text.py` runs each in a process of its own, where the package was put beside vecmill's.
 """
 
 from __future__ import annotations
@@ -12,15 +10,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from near_text_stage import Laps, peak_bytes
 from planted_text import shingles
 
 SHARED = Path(os.environ.get("VECMILL_SHARED", Path(__file__).parents[1].parent / "shared"))
@@ -33,49 +30,8 @@ SEMHASH_THRESHOLD = 0.9
 """Cosine similarity beyond which SemHash calls two texts duplicates: its own default."""
 
 
-class Laps:
-    """CPU-seconds of this process, by step."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def lap(self, name: str) -> Iterator[None]:
-        begun = time.process_time()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0) + time.process_time() - begun
-
-
 Find = Callable[[pa.Array, float, Laps], np.ndarray]
 """Texts (string array), the threshold, where to count → labels."""
-
-
-def find_vecmill(texts: pa.Array, threshold: float, laps: Laps) -> np.ndarray:
-    """vecmill's: compiled MinHash, buckets, and the exact similarity to kept texts alone."""
-    from tasks.dedupe.buckets import find_buckets
-    from tasks.dedupe.minhash import sign_compared, text_hashes
-    from tasks.dedupe.resemble import Pairs, judge_texts
-    from tasks.dedupe.text_arrays import compared
-
-    with laps.lap("shingles and signatures"):
-        names, first, which = np.unique(
-            text_hashes(texts)[:, 0], return_index=True, return_inverse=True
-        )
-        rank = np.argsort(first)  # different texts in the order of arrival
-        order = first[rank]
-        names, different = names[rank], texts.take(pa.array(order))
-        signatures = sign_compared(compared(different))
-    with laps.lap("search"):
-        judged = judge_texts(
-            signatures,
-            names,
-            find_buckets(signatures),
-            lambda numbers: compared(different.take(pa.array(numbers))),
-            threshold,
-            Pairs.none(),
-        )
-    kept = np.where(judged.through < 0, np.arange(len(names)), judged.through)
-    return order[kept][np.argsort(rank)[which]]
 
 
 def find_datasketch(texts: pa.Array, threshold: float, laps: Laps, *, checked: bool) -> np.ndarray:
@@ -148,30 +104,22 @@ def find_semhash(texts: pa.Array, threshold: float, laps: Laps) -> np.ndarray:
     return labels
 
 
-FINDERS: dict[str, Find] = {
-    "vecmill": find_vecmill,
+PEERS: dict[str, Find] = {
     "datasketch, checked": partial(find_datasketch, checked=True),
     "datasketch as it comes": partial(find_datasketch, checked=False),
     "SemHash": find_semhash,
 }
 
 
-def peak_bytes() -> int:
-    """The most memory that this process has had (VmHWM)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-
-
 def main() -> int:
-    """Run one finder over the texts of a file."""
-    name, source, out, threshold = sys.argv[1:]
-    find = FINDERS[name]
-    texts = pq.read_table(source, columns=["text"])["text"].combine_chunks()
-    few = pa.array(["a few words to compile with", "a few words to compile", "ünlike", ""])
-    find(few, float(threshold), Laps())
+    """Run one peer: its name, the files with texts, where the labels go, the threshold."""
+    name, files, out, threshold = sys.argv[1:]
+    tables = [pq.read_table(path, columns=["text"]) for path in json.loads(files)]
+    texts = pa.concat_tables(tables)["text"].combine_chunks()
+    find = PEERS[name]
+    find(pa.array(["a few words", "a few words more", "something else"]), 0.7, Laps())  # imports
     laps = Laps()
-    labels = find(texts, float(threshold), laps)
-    np.save(out, labels)
+    np.save(out, find(texts, float(threshold), laps))
     print(json.dumps({"seconds": laps.seconds, "peak": peak_bytes()}))
     return 0
 

@@ -36,7 +36,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
 from near_text_stage import Corpus, shingle_seconds, write_records
 from planted_text import (
     among_all,
@@ -107,11 +106,11 @@ class Findings:
 # --- corpora -------------------------------------------------------------------------------------
 
 
-def make_part(folder: Path, number: int, documents: int) -> Path:
-    """Documents `number` × `PER_FILE` and on, with their truths as columns."""
-    path = folder / f"made-{number:03}-{documents}.parquet"
+def make_part(folder: Path, number: int, first: int, documents: int) -> Path:
+    """The corpus's documents from `first` on, with their truths as columns."""
+    path = folder / f"made-{number:03}-{first}-{documents}.parquet"
     if not path.exists():
-        planted, first = plant(documents, seed=number), number * PER_FILE
+        planted = plant(documents, seed=number)
         truth = by_definition(planted, THRESHOLD) + first
         unfinished = path.with_suffix(".tmp")
         write_records(
@@ -123,9 +122,10 @@ def make_part(folder: Path, number: int, documents: int) -> Path:
 
 def make_corpus(folder: Path, documents: int) -> Corpus:
     """Made documents in files of `PER_FILE`; each file has families of its own."""
-    sizes = [min(PER_FILE, documents - at) for at in range(0, documents, PER_FILE)]
+    firsts = range(0, documents, PER_FILE)
+    sizes = [min(PER_FILE, documents - first) for first in firsts]
     with ProcessPoolExecutor(usable_cores(), get_context("spawn")) as pool:
-        made = pool.map(partial(make_part, folder), range(len(sizes)), sizes)
+        made = pool.map(partial(make_part, folder), range(len(sizes)), firsts, sizes)
         return read_corpus(list(made))
 
 
@@ -266,19 +266,21 @@ def judge_news(folder: Path, quick: int, findings: Findings) -> None:
 
 def judge_growth(folder: Path, quick: int, findings: Findings) -> None:
     """What 1,000 more documents cost: as a file of their own, and in the one file that there is."""
-    corpus = make_corpus(folder, DOCUMENTS // quick)
-    more = make_part(folder, 100, MORE // quick)
-    tables = [pq.read_table(path) for path in (*corpus.files, more)]
-    texts = [text for table in tables for text in table["text"].to_pylist()]
-    few = folder / "few.parquet"
-    one, longer = folder / "one.parquet", folder / "longer.parquet"
-    write_records(few, texts[len(corpus) :], len(corpus))
-    write_records(one, texts[: len(corpus)], 0)
-    write_records(longer, texts, 0)
-    whole = run_stage([*corpus.files, few], folder / "whole")
+    old, new = DOCUMENTS // quick, MORE // quick
+    made = plant(old + new)  # the last ones resemble what came before as all others do
+    one, few, longer = (folder / f"{name}.parquet" for name in ("one", "few", "longer"))
+    write_records(one, made.texts[:old], 0)
+    write_records(few, made.texts[old:], old)
+    write_records(longer, made.texts, 0)
+    several = [folder / f"some-{at}.parquet" for at in range(0, old, PER_FILE // 5)]
+    for number, path in enumerate(several):
+        first = number * (PER_FILE // 5)
+        write_records(path, made.texts[first : min(first + PER_FILE // 5, old)], first)
+    whole = run_stage([*several, few], folder / "whole")
+    marked = int((whole.labels[old:] != np.arange(old, old + new)).sum())
     shares = {}
     for name, before, after in (
-        ("a file of their own", list(corpus.files), [*corpus.files, few]),
+        ("a file of their own", several, [*several, few]),
         ("in the same file", [one], [longer]),
     ):
         workdir = folder / f"grown {name}"
@@ -287,8 +289,8 @@ def judge_growth(folder: Path, quick: int, findings: Findings) -> None:
         if not np.array_equal(grown.labels, whole.labels):
             raise SystemExit(f"{name}: other marks than when all came at once")
         shares[name] = grown.cpu / whole.cpu
-        findings.at_most(f"{MORE // quick:,} more, {name}: share of all", shares[name], GROWTH)
-    findings.figures["grow"] = {"all": whole.cpu, **shares}
+        findings.at_most(f"{new:,} more, {name}: share of all", shares[name], GROWTH)
+    findings.figures["grow"] = {"all": whole.cpu, "of_the_new_marked": marked, **shares}
 
 
 def judge_memory(folder: Path, quick: int, findings: Findings) -> None:
@@ -314,6 +316,8 @@ def judge_mrpc(folder: Path, _quick: int, findings: Findings) -> None:
     path = folder / "mrpc.parquet"
     write_records(path, texts, 0)
     labels = run_stage([path], folder / "mrpc").labels
+    found = score(labels, among_all(texts, THRESHOLD))
+    findings.at_least("F1, MRPC's sentences, all pairs", found.f1, F1)
     half = len(pairs)
     together = labels[:half] == labels[half:]
     sets = [shingles(text) for text in texts]
@@ -329,6 +333,7 @@ def judge_mrpc(folder: Path, _quick: int, findings: Findings) -> None:
     print_table(["similarity", "paraphrases", "found", "no paraphrases", "found"], rows)
     findings.figures["mrpc"] = {
         "by_similarity": rows,
+        "marked": int((labels != np.arange(len(texts))).sum()),
         "found_wrongly": np.flatnonzero(together & ~same).tolist(),
         "within_but_apart": np.flatnonzero(~together & (alike >= THRESHOLD)).tolist(),
         "together_below": np.flatnonzero(together & (alike < THRESHOLD)).tolist(),

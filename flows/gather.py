@@ -20,6 +20,7 @@ from schemas.manifest import AuditResult, SourceRecord
 from schemas.refs import EmbedderRef, ItemsPart, RecordsPart, RejectsRef, SourceListing
 from schemas.spec import SpaceSpec
 from tasks.dedupe.exact import mark_exact
+from tasks.dedupe.near import find_near
 from tasks.table.tombstones import tombstone_files
 
 if TYPE_CHECKING:
@@ -117,10 +118,13 @@ def gather(job: Job, standing: Standing, waive: Waive) -> State:
     items: list[ItemsPart] = []
     duplicates = ""
     if not any(verdict.refuses for verdict in verdicts):
-        items = _cut(job, standing.embedder, parts, [(again.rejects, ref) for ref in judged])
+        out = [(again.rejects, ref) for ref in judged]
+        items = _cut(job, standing.embedder, parts, out)
+        out = [(*refs, part.rejects) for refs, part in zip(out, items, strict=True)]
         items += again.kept  # last: a content that a file still holds is read from there
         rejects += [part.rejects for part in items]
-        duplicates = run("dedupe", mark_exact, items, spec.dedupe, job.store)
+        near = run("dedupe", find_near, parts, out, again.kept, spec.dedupe, job.store)
+        duplicates = run("dedupe", mark_exact, items, spec.dedupe, job.store, near)
     manifest = release.manifest if release else None
     return State(
         columns=tuple(found.columns),

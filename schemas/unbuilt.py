@@ -59,13 +59,6 @@ UNBUILT = (
         "write for example storage_options: {aws_region: AWS_REGION}",
     ),
     Unbuilt(
-        "dedupe.near",
-        _given,
-        "the search for near-duplicate records",
-        "null",
-        "leave it out; exact duplicates are marked",
-    ),
-    Unbuilt(
         "dedupe.semantic",
         _given,
         "the search for semantic duplicates",

@@ -31,8 +31,6 @@ def spec_with(path: str, value: Any) -> dict[str, Any]:
 
 
 REFUSED = [
-    ("dedupe.near", {"threshold": 0.7}, "dedupe.near", "expected null (the search for near-dup"),
-    ("dedupe.near", {}, "dedupe.near", "expected null"),
     ("dedupe.semantic", {"threshold": 0.95}, "dedupe.semantic", "expected null (the search for s"),
     (
         "cluster",
@@ -67,7 +65,7 @@ def test_an_unbuilt_option_is_refused_by_name(
 
 
 OFF = [
-    ("dedupe.near", None),
+    ("dedupe.semantic", None),
     ("dedupe.semantic", None),
     ("cluster", None),
     ("audit.canary", "off"),
@@ -104,8 +102,8 @@ def test_no_default_is_refused(tmp_path: Path) -> None:
 
 def test_below_a_refused_option_nothing_else_is_said(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
-        parse_spec(spec_with("dedupe.near", {"treshold": 7}), tmp_path, "space.yaml")
-    assert [each.path for each in caught.value.mistakes] == ["dedupe.near"]
+        parse_spec(spec_with("dedupe.semantic", {"treshold": 7}), tmp_path, "space.yaml")
+    assert [each.path for each in caught.value.mistakes] == ["dedupe.semantic"]
 
 
 def test_a_wrong_word_is_a_wrong_word_even_where_an_option_is_unbuilt(tmp_path: Path) -> None:

@@ -1,0 +1,229 @@
+"""Near-duplicate texts: records whose shingles overlap by the threshold at least.
+
+    records ─ text hash ─ signature, made or found ─ buckets ─ in order: against kept ones ─> marks
+
+Records with the same text are one text here, and the first of them in the order stands for all.
+The marks depend on the records alone: not on files, their order, or what was compared before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.identity import item_ids
+from schemas.spec import DedupeSpec
+from tasks.dedupe.buckets import Buckets, find_buckets
+from tasks.dedupe.compared_pairs import keep_pairs, known_pairs
+from tasks.dedupe.documents import kept_documents
+from tasks.dedupe.near import MARKS, RecordSet
+from tasks.dedupe.order import in_order
+from tasks.dedupe.resemble import Judged, judge_texts
+from tasks.dedupe.signatures import (
+    SignatureIndex,
+    TextPart,
+    read_hashes,
+    release_signatures,
+    sign_part,
+)
+from tasks.dedupe.text_arrays import Texts, compared
+from tasks.processes.cores import usable_cores
+from tasks.store.workdir import Store
+
+_WHO: dict[str, Any] = {
+    "source": pl.String,
+    "key": pl.String,
+    "size": pl.Int64,
+    "time": pl.Datetime("us", "UTC"),
+}
+
+
+@dataclass(frozen=True)
+class _Records:
+    """Some records with a text: in which file, at which position there, and the text's hash."""
+
+    part: np.ndarray  # int64 (n)
+    position: np.ndarray  # int64 (n)
+    hashes: np.ndarray  # uint64 (n, 2)
+
+    def take(self, numbers: np.ndarray) -> _Records:
+        return _Records(self.part[numbers], self.position[numbers], self.hashes[numbers])
+
+
+def near_texts(records: RecordSet, spec: DedupeSpec, store: Store) -> pl.DataFrame:
+    """The marked records among texts: a frame of `MARKS`."""
+    assert spec.near is not None
+    parts = [TextPart(p.digest, p.source, p.path, p.records) for p, _ in records.parts]
+    parts += [kept_documents(part, store) for part in records.kept]
+    left_out = [rows for _, rows in records.parts] + [()] * len(records.kept)
+    with ThreadPoolExecutor(usable_cores(), thread_name_prefix="dedupe") as pool:
+        signed = list(pool.map(partial(sign_part, store=store), parts))
+    every = _every(signed, left_out)
+    index = SignatureIndex.of(store)
+    try:
+        scopes = _scopes(parts, every, spec)
+        marked = [_mark(parts, scope, index, spec, store) for scope in scopes]
+    finally:
+        release_signatures()
+    return pl.concat([pl.DataFrame(schema=MARKS), *marked])
+
+
+def _every(signed: list[str], left_out: list[tuple[int, ...]]) -> _Records:
+    """The records of all parts, but those that are left out."""
+    empty = np.empty(0, np.int64)
+    parts, positions, hashes = [empty], [empty], [np.empty((0, 2), np.uint64)]
+    for number, (path, out) in enumerate(zip(signed, left_out, strict=True)):
+        rows, named = read_hashes(path)
+        stays = np.flatnonzero(~np.isin(rows, out)) if out else np.arange(len(rows))
+        parts.append(np.full(len(stays), number))
+        positions.append(stays)
+        hashes.append(named[stays])
+    return _Records(*(np.concatenate(each) for each in (parts, positions, hashes)))
+
+
+def _scopes(parts: list[TextPart], every: _Records, spec: DedupeSpec) -> Iterator[_Records]:
+    """The records that are compared with each other: all, or those of a source."""
+    if spec.within == "space":
+        yield every
+        return
+    sources = sorted({part.source for part in parts})
+    of_part = np.array([sources.index(part.source) for part in parts], np.int64)
+    of_record = of_part[every.part]
+    for number in range(len(sources)):
+        yield every.take(np.flatnonzero(of_record == number))
+
+
+def _mark(
+    parts: list[TextPart],
+    records: _Records,
+    index: SignatureIndex,
+    spec: DedupeSpec,
+    store: Store,
+) -> pl.DataFrame:
+    """The marks among records that are compared with each other."""
+    assert spec.near is not None
+    text, firsts = _texts(records.hashes)
+    signatures = index.signatures(index.places(records.hashes[firsts]))
+    buckets = find_buckets(signatures)
+    involved = np.zeros(len(firsts), bool)
+    involved[buckets.text] = True
+    copies = np.bincount(text, minlength=len(firsts)) > 1
+    looked_at = np.flatnonzero((involved | copies)[text])
+    who = _who(parts, records.take(looked_at)).with_columns(
+        pl.Series("record", looked_at), pl.Series("text", text[looked_at])
+    )
+    ordered = in_order(who, spec.keep)
+    standing = ordered.unique("text", keep="first", maintain_order=True)
+    compared_ones = standing.filter(pl.Series(involved).gather(standing["text"]))
+    numbers = compared_ones["text"].to_numpy()
+    rank = np.full(len(firsts), -1, np.int64)
+    rank[numbers] = np.arange(len(numbers))
+    at = records.take(compared_ones["record"].to_numpy())
+    threshold = spec.near.threshold
+    judged = judge_texts(
+        signatures[numbers],
+        np.ascontiguousarray(at.hashes[:, 0]),
+        Buckets(rank[buckets.text], buckets.bucket, buckets.count),
+        lambda wanted: _read(parts, at.take(wanted)),
+        threshold,
+        known_pairs(store, threshold),
+    )
+    keep_pairs(store, threshold, judged.compared)
+    return _marks(ordered, standing, numbers, judged)
+
+
+def _texts(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which text each record has, numbered from 0 (int64), and one record of each text."""
+    order = np.argsort(hashes[:, 0], kind="stable")
+    first = hashes[order, 0]
+    begins = np.ones(len(order), bool)
+    begins[1:] = first[1:] != first[:-1]
+    if (hashes[order[1:], 1] != hashes[order[:-1], 1])[~begins[1:]].any():
+        order = np.lexsort((hashes[:, 1], hashes[:, 0]))  # two texts whose hashes begin alike
+        begins[1:] = (hashes[order[1:]] != hashes[order[:-1]]).any(axis=1)
+    text = np.empty(len(order), np.int64)
+    text[order] = np.cumsum(begins) - 1
+    return text, order[begins]
+
+
+def _who(parts: list[TextPart], records: _Records) -> pl.DataFrame:
+    """Source, key, size, time and id of the records, in their order."""
+    empty = pl.DataFrame(schema=_WHO)
+    frames, places = [empty], [np.empty(0, np.int64)]
+    for number in np.unique(records.part):
+        mine = np.flatnonzero(records.part == number)
+        frame = pl.read_parquet(parts[number].path, columns=list(_WHO))
+        frames.append(frame[records.position[mine]].cast(pl.Schema(_WHO)))
+        places.append(mine)
+    back = np.argsort(np.concatenate(places), kind="stable")
+    found = pl.concat(frames)[back]
+    sources, keys = (
+        pa.chunked_array([found[name].to_arrow().cast(pa.string())]) for name in ("source", "key")
+    )
+    ids = item_ids(sources, keys, None)
+    return found.with_columns(pl.Series("id", ids))
+
+
+def _read(parts: list[TextPart], records: _Records) -> Texts:
+    """The compared texts of the records, in their order."""
+    found: list[pa.Array] = []
+    places = [np.empty(0, np.int64)]
+    for number in np.unique(records.part):
+        mine = np.flatnonzero(records.part == number)
+        mine = mine[np.argsort(records.position[mine], kind="stable")]
+        places.append(mine)
+        found += _texts_at(parts[number].path, records.position[mine])
+    back = np.argsort(np.concatenate(places), kind="stable")
+    texts = pa.chunked_array(found, pa.large_string()).combine_chunks()
+    return compared(texts.take(pa.array(back)))
+
+
+def _texts_at(path: str, positions: np.ndarray) -> Iterator[pa.Array]:
+    """The texts at ascending positions of a file; only row groups that hold one are read."""
+    with pq.ParquetFile(path) as file:
+        begin = 0
+        for group in range(file.num_row_groups):
+            end = begin + file.metadata.row_group(group).num_rows
+            here = positions[slice(*np.searchsorted(positions, [begin, end]))]
+            if len(here):
+                column = file.read_row_group(group, ["text"]).column(0)
+                taken = column.take(pa.array(here - begin)).cast(pa.large_string())
+                yield from taken.chunks
+            begin = end
+
+
+def _marks(
+    ordered: pl.DataFrame, standing: pl.DataFrame, numbers: np.ndarray, judged: Judged
+) -> pl.DataFrame:
+    """The marks: of `standing`, one record of each text, those that resemble another, and all
+    other records of their texts."""
+    texts = pl.DataFrame(
+        {
+            "text": numbers,
+            "kept_text": numbers[np.maximum(judged.through, 0)],
+            "score": judged.score,
+            "marked": judged.through >= 0,
+        }
+    ).filter("marked")
+    kept = standing.select(
+        pl.col("text").alias("kept_text"),
+        pl.col("source").alias("kept_source"),
+        pl.col("key").alias("kept_key"),
+        pl.col("id").alias("kept_id"),
+    )
+    return (
+        ordered.join(texts.drop("marked"), on="text", how="left")
+        .with_columns(pl.col("kept_text").fill_null(pl.col("text")), pl.col("score").fill_null(1.0))
+        .join(kept, on="kept_text", how="left")
+        .filter(pl.col("id") != pl.col("kept_id"))
+        .with_columns(pl.lit("text").alias("kind"), pl.col("score").cast(pl.Float32))
+        .select(list(MARKS))
+    )

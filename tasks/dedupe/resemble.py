@@ -1,0 +1,267 @@
+"""Who is kept among texts: candidates are compared with kept ones alone, and only when it matters.
+
+    in order: text ─ kept texts that share a bucket ─ enough equal bytes ─ exact Jaccard
+                   ─> marked by the first kept one within the threshold, or kept
+
+The same as `keep_first` over all resembling pairs, without finding them all: of ten thousand
+letters of one form each is compared with the first and no more. What was compared before is
+remembered (`known`), so a walk over a corpus that grew compares what is new. Texts are read for the
+pairs that need them: a first walk takes each unknown pair for alike and says which these are; what
+it said is read, and the next one knows better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from tasks.dedupe.buckets import Buckets, by_text
+from tasks.dedupe.jaccard import fill_table, shared_shingles, shingle_counts, table_size
+from tasks.dedupe.minhash import fewest_equal, mix, shingles_of
+from tasks.dedupe.text_arrays import Texts
+
+ROUNDS = 4
+"""Walks after which every candidate's text is read: each of them reads a few, as a rule two do."""
+
+APART = np.float32(-1)
+"""Score of a pair that was compared and is not within the threshold."""
+
+_UNKNOWN = np.float32(-2)
+_NO_TEXT = -1
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs that were compared: the first words of their texts' hashes (uint64), and the score.
+
+    `first < second`. float32; `APART` below the threshold.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    score: np.ndarray
+
+    @staticmethod
+    def none() -> Pairs:
+        """No pairs."""
+        return Pairs(np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, np.float32))
+
+    def __add__(self, other: Pairs) -> Pairs:
+        return Pairs(
+            *(
+                np.concatenate(both)
+                for both in (
+                    (self.first, other.first),
+                    (self.second, other.second),
+                    (self.score, other.score),
+                )
+            )
+        )
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """For each text, in order: which kept one it resembles (int64, −1: it is kept), how much."""
+
+    through: np.ndarray
+    score: np.ndarray  # float32; 0 for kept ones
+    compared: Pairs  # what was not known before
+
+
+def judge_texts(
+    signatures: np.ndarray,
+    names: np.ndarray,
+    buckets: Buckets,
+    read: Callable[[np.ndarray], Texts],
+    threshold: float,
+    known: Pairs,
+) -> Judged:
+    """Judge texts that come in the order in which they are kept.
+
+    `signatures` uint8 `(n, 128)` and `names` uint64 `(n)`, the first words of their hashes, of n
+    different texts; `buckets` of them; `read(numbers)` gives texts in their compared form.
+    """
+    starts, held = by_text(buckets.text, buckets.bucket, len(names))
+    sizes = np.bincount(buckets.bucket, minlength=buckets.count)
+    first_place = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+    shelf = _Shelf(len(names))
+    found = Pairs.none()
+    for turn in range(ROUNDS + 1):
+        pairs = known + found
+        table = np.full(_slots(len(pairs)), -1, np.int64)
+        _put(table, pairs.first, pairs.second)
+        through, score, needed, first, second, scores = _walk(
+            *(signatures, names, starts, held, first_place),
+            *(table, pairs.first, pairs.second, pairs.score),
+            *(shelf.texts.data, shelf.start, shelf.end, shelf.shingles),
+            *(fewest_equal(threshold), threshold),
+        )
+        found += Pairs(first, second, scores)
+        wanted = np.flatnonzero(needed)
+        if not len(wanted):
+            return Judged(through, score, found)
+        if turn >= ROUNDS - 1:
+            wanted = np.flatnonzero(shelf.start == _NO_TEXT)
+        shelf.add(wanted, read(wanted))
+    raise AssertionError("every text is at hand, and still one is missing")
+
+
+class _Shelf:
+    """The texts at hand: text i lies at `start[i]` … `end[i]` of `texts.data`."""
+
+    def __init__(self, count: int) -> None:
+        self.texts = Texts(np.empty(0, np.uint8), np.zeros(1, np.int64))
+        self.start = np.full(count, _NO_TEXT, np.int64)
+        self.end = np.full(count, _NO_TEXT, np.int64)
+        self.shingles = np.zeros(count, np.int64)
+
+    def add(self, numbers: np.ndarray, texts: Texts) -> None:
+        """Put texts beside those that are there."""
+        begin = len(self.texts.data)
+        self.start[numbers] = texts.offsets[:-1] + begin
+        self.end[numbers] = texts.offsets[1:] + begin
+        self.shingles[numbers] = shingle_counts(texts)
+        data = np.concatenate([self.texts.data, texts.data]) if begin else texts.data
+        self.texts = Texts(data, texts.offsets)
+
+
+def _slots(pairs: int) -> int:
+    return 1 << max(4, int(2 * pairs).bit_length())
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _slot(first, second, mask):  # type: ignore[no-untyped-def]  # compiled
+    return mix(first ^ (second * np.uint64(0x9E3779B97F4A7C15))) & mask
+
+
+@njit(cache=True, nogil=True)
+def _put(table, first, second):  # type: ignore[no-untyped-def]  # compiled
+    mask = np.uint64(len(table) - 1)
+    for at in range(len(first)):
+        slot = _slot(first[at], second[at], mask)
+        while table[slot] >= 0:
+            slot = (slot + np.uint64(1)) & mask
+        table[slot] = at
+
+
+@njit(cache=True, nogil=True)
+def _score_of(one, other, table, first, second, scores):  # type: ignore[no-untyped-def]
+    """What a pair scored before."""
+    a, b = min(one, other), max(one, other)
+    mask = np.uint64(len(table) - 1)
+    slot = _slot(a, b, mask)
+    while table[slot] >= 0:
+        at = table[slot]
+        if first[at] == a and second[at] == b:
+            return scores[at]
+        slot = (slot + np.uint64(1)) & mask
+    return _UNKNOWN
+
+
+@njit(cache=True, nogil=True)
+def _equal_bytes(one, other):  # type: ignore[no-untyped-def]  # compiled
+    equal = 0
+    for at in range(len(one)):
+        equal += one[at] == other[at]
+    return equal
+
+
+@njit(cache=True, nogil=True)
+def _room(values, count):  # type: ignore[no-untyped-def]  # compiled
+    """The array with room for one more."""
+    if count < len(values):
+        return values
+    larger = np.empty(2 * len(values), values.dtype)
+    larger[:count] = values
+    return larger
+
+
+@njit(cache=True, nogil=True)
+def _candidates(text, starts, held, first_place, filled, kept, stamp, out):  # type: ignore[no-untyped-def]
+    """Write the kept texts that share a bucket with `text`, each once, in order; how many."""
+    count = 0
+    for at in range(starts[text], starts[text + 1]):
+        bucket = held[at]
+        begin = first_place[bucket]
+        for place in range(begin, begin + filled[bucket]):
+            other = kept[place]
+            if stamp[other] != text:
+                stamp[other] = text
+                out[count] = other
+                count += 1
+    out[:count].sort()
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _walk(
+    signatures, names, starts, held, first_place,
+    table, first, second, scores,
+    data, start, end, shingles,
+    fewest, threshold,
+):  # type: ignore[no-untyped-def]  # compiled  # fmt: skip
+    texts = len(names)
+    most = 0
+    for text in range(texts):
+        most = max(most, end[text] - start[text])
+    hashes = np.empty(most + 1, np.uint64)
+    slots = np.empty(table_size(most), np.uint64)
+    owner = np.full(len(slots), -1, np.int64)
+    met = np.full(len(slots), -1, np.int64)
+    through = np.full(texts, -1, np.int64)
+    score = np.zeros(texts, np.float32)
+    needed = np.zeros(texts, np.bool_)
+    kept = np.empty(first_place[-1], np.int64)
+    filled = np.zeros(len(first_place) - 1, np.int64)
+    stamp = np.full(texts, -1, np.int64)
+    candidates = np.empty(texts, np.int64)
+    new_first, new_second = np.empty(1024, np.uint64), np.empty(1024, np.uint64)
+    new_score = np.empty(1024, np.float32)
+    new = visit = 0
+    for text in range(texts):
+        count = _candidates(text, starts, held, first_place, filled, kept, stamp, candidates)
+        in_use = 0  # slots of the table that hold this text's shingles
+        for at in range(count):
+            other = candidates[at]
+            if _equal_bytes(signatures[text], signatures[other]) < fewest:
+                continue
+            value = _score_of(names[text], names[other], table, first, second, scores)
+            if value == _UNKNOWN and (start[text] < 0 or start[other] < 0):
+                needed[text] = needed[other] = True  # taken for alike until they are at hand
+                through[text] = other
+                break
+            if value == _UNKNOWN:
+                if not in_use:
+                    found = shingles_of(data, start[text], end[text], hashes)
+                    in_use = table_size(found)
+                    fill_table(hashes, found, slots, owner, text)
+                small = min(shingles[text], shingles[other])
+                value = APART
+                if small >= threshold * max(shingles[text], shingles[other]):
+                    found = shingles_of(data, start[other], end[other], hashes)
+                    visit += 1
+                    shared = shared_shingles(hashes, found, slots, owner, text, in_use, met, visit)
+                    ratio = shared / (shingles[text] + shingles[other] - shared)
+                    if ratio >= threshold:
+                        value = np.float32(ratio)
+                new_first, new_second = _room(new_first, new), _room(new_second, new)
+                new_score = _room(new_score, new)
+                new_first[new] = min(names[text], names[other])
+                new_second[new] = max(names[text], names[other])
+                new_score[new] = value
+                new += 1
+            if value >= 0:
+                through[text], score[text] = other, value
+                break
+        if through[text] < 0:
+            for at in range(starts[text], starts[text + 1]):
+                bucket = held[at]
+                kept[first_place[bucket] + filled[bucket]] = text
+                filled[bucket] += 1
+    return through, score, needed, new_first[:new], new_second[:new], new_score[:new]

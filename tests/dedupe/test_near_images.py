@@ -7,8 +7,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-
 from made_pictures import COPIES, jpeg, made_picture_records, scene
+
 from schemas.refs import RecordsPart
 from schemas.spec import DedupeSpec, NearSpec
 from tasks.dedupe.near import find_near, unseen_pictures
@@ -100,7 +100,11 @@ def test_a_threshold_above_the_floor_is_kept_to(store, tmp_path):
 def test_rejected_records_are_left_out(store, tmp_path):
     from tasks.store.workdir import RejectsWriter
 
-    files = {"a.jpg": jpeg(scene(1)), "b.jpg": COPIES["grey"](scene(1)), "c.jpg": jpeg(scene(1), 80)}
+    files = {
+        "a.jpg": jpeg(scene(1)),
+        "b.jpg": COPIES["grey"](scene(1)),
+        "c.jpg": jpeg(scene(1), 80),
+    }
     part = made_picture_records(store, tmp_path / "files", files)
     with RejectsWriter(store, "some", source="photos", kind="image") as rejects:
         for key, row in (("a.jpg", 0), ("c.jpg", 2)):

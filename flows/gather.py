@@ -152,8 +152,9 @@ def _unseen(near: str) -> list[AuditResult]:
     if not unseen:
         return []
     detail = (
-        f"{unseen:,} pictures were compared with no other: they have no thumbnail, and their file "
-        "is gone or holds another picture by now; put the files back, or set publish.thumbnails"
+        f"{unseen:,} of the pictures were compared with no other: they have no thumbnail, and "
+        "their file is gone or holds another picture by now; put the files back, or set "
+        "publish.thumbnails"
     )
     return [
         AuditResult(

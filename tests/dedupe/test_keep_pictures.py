@@ -145,3 +145,13 @@ def test_a_longest_ascending_run_is_steady(ranks):
         before = [longest[i] for i in range(at) if 0 <= ranks[i] < rank]
         longest.append(1 + max(before, default=0) if rank >= 0 else 0)
     assert len(run) == max(longest, default=0)
+
+
+def test_who_pointed_to_one_that_is_marked_now_is_judged_anew():
+    """Steps 2 and 4 are alike; then step 0 comes, which resembles 2 alone: 4 is kept again."""
+    greys = np.stack([picture(step, flip=False) for step in (0, 2, 4)])
+    hashed, greys = hashes(greys), np.ascontiguousarray(greys.reshape(3, -1))
+    through, scores = judged(hashed[1:], greys[1:])
+    assert through == [KEPT, 0]
+    known = np.array([NEW, KEPT, 1])
+    assert judged(hashed, greys, known, np.array([0, *scores], np.float32))[0] == [KEPT, 0, KEPT]

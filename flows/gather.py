@@ -20,7 +20,7 @@ from schemas.manifest import AuditResult, SourceRecord
 from schemas.refs import EmbedderRef, ItemsPart, RecordsPart, RejectsRef, SourceListing
 from schemas.spec import SpaceSpec
 from tasks.dedupe.exact import mark_exact
-from tasks.dedupe.near import find_near
+from tasks.dedupe.near import find_near, unseen_pictures
 from tasks.table.tombstones import tombstone_files
 
 if TYPE_CHECKING:
@@ -123,7 +123,9 @@ def gather(job: Job, standing: Standing, waive: Waive) -> State:
         out = [(*refs, part.rejects) for refs, part in zip(out, items, strict=True)]
         items += again.kept  # last: a content that a file still holds is read from there
         rejects += [part.rejects for part in items]
-        near = run("dedupe", find_near, parts, out, again.kept, spec.dedupe, job.store)
+        options = job.table.storage_options
+        near = run("dedupe", find_near, parts, out, again.kept, spec.dedupe, job.store, options)
+        verdicts = [*verdicts, *_unseen(near)]
         duplicates = run("dedupe", mark_exact, items, spec.dedupe, job.store, near)
     manifest = release.manifest if release else None
     return State(
@@ -142,6 +144,28 @@ def gather(job: Job, standing: Standing, waive: Waive) -> State:
             for listing in found.listings
         },
     )
+
+
+def _unseen(near: str) -> list[AuditResult]:
+    """A warning where pictures could not be compared; `near` is the path of the marks."""
+    unseen = unseen_pictures(near)
+    if not unseen:
+        return []
+    detail = (
+        f"{unseen:,} of the pictures were compared with no other: they have no thumbnail, and "
+        "their file is gone or holds another picture by now; put the files back, or set "
+        "publish.thumbnails"
+    )
+    return [
+        AuditResult(
+            name="near-images",
+            value=unseen,
+            threshold=0,
+            passed=False,
+            severity="warn",
+            detail=detail,
+        )
+    ]
 
 
 def _read(job: Job, listings: Sequence[SourceListing]) -> list[RecordsPart]:

@@ -2,14 +2,15 @@
 
     records of a kind ─ signatures ─ candidates ─ compared with kept ones ─> near/<digest>.parquet
 
-Texts are compared by their shingles. Kinds are never compared with each other.
+Texts are compared by their shingles, images by perceptual hash and a small grey picture. Kinds are
+never compared with each other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import polars as pl
 
@@ -19,6 +20,9 @@ from schemas.spec import DedupeSpec
 from tasks.store.workdir import Store, excluded_rows
 
 NEAR = "near"
+
+UNSEEN = "vecmill.unseen"
+"""The key in a marks file's metadata under which records stand that could not be compared."""
 
 NEAR_VERSION = 1
 """Raised when the same records would be marked in another way."""
@@ -44,21 +48,38 @@ class RecordSet:
 
     parts: tuple[tuple[RecordsPart, tuple[int, ...]], ...]
     kept: tuple[ItemsPart, ...]
+    storage_options: tuple[tuple[str, str], ...] = ()  # option → environment variable
+
+
+class Near(NamedTuple):
+    """The marked records of one kind, a frame of `MARKS` in any order.
+
+    `unseen` counts the records that could not be compared: their picture is gone, or another one.
+    """
+
+    marks: pl.DataFrame
+    unseen: int = 0
 
 
 class FindNear(Protocol):
-    """Finds the marked records of one kind: a frame of `MARKS`, in any order."""
+    """Finds the marked records of one kind."""
 
-    def __call__(self, records: RecordSet, spec: DedupeSpec, store: Store) -> pl.DataFrame: ...
+    def __call__(self, records: RecordSet, spec: DedupeSpec, store: Store) -> Near: ...
 
 
-def _texts(records: RecordSet, spec: DedupeSpec, store: Store) -> pl.DataFrame:
+def _texts(records: RecordSet, spec: DedupeSpec, store: Store) -> Near:
     from tasks.dedupe.near_text import near_texts
 
-    return near_texts(records, spec, store)
+    return Near(near_texts(records, spec, store))
 
 
-FINDERS: dict[str, FindNear] = {"text": _texts}
+def _images(records: RecordSet, spec: DedupeSpec, store: Store) -> Near:
+    from tasks.dedupe.near_images import near_images
+
+    return near_images(records, spec, store)
+
+
+FINDERS: dict[str, FindNear] = {"text": _texts, "image": _images}
 """Kind → what marks its records."""
 
 
@@ -68,9 +89,12 @@ def find_near(
     kept: Sequence[ItemsPart],
     spec: DedupeSpec,
     store: Store,
+    storage_options: tuple[tuple[str, str], ...] = (),
 ) -> str:
     """Mark near-duplicates among the records of `parts`, less those that `excluded` (for each part)
     takes out, and the published ones in `kept`; return the path of the marks, "" when that is off.
+
+    `storage_options` are (option, environment variable) pairs, for pictures on object stores.
     """
     if spec.near is None:
         return ""
@@ -81,15 +105,23 @@ def find_near(
     digest = digest_json(named)
     if found := store.find(NEAR, digest):
         return str(found)
-    frames = [pl.DataFrame(schema=MARKS)]
+    frames, unseen = [pl.DataFrame(schema=MARKS)], 0
     for kind, find in FINDERS.items():
         records = RecordSet(
             tuple(each for each in zip(parts, left_out, strict=True) if each[0].kind == kind),
             tuple(part for part in kept if part.kind == kind),
+            storage_options,
         )
         if records.parts or records.kept:
-            frames.append(find(records, spec, store).select(list(MARKS)))
+            found_here = find(records, spec, store)
+            frames.append(found_here.marks.select(list(MARKS)))
+            unseen += found_here.unseen
     marks = pl.concat(frames).sort("source", "key")
     with store.create(NEAR, digest) as path:
-        marks.write_parquet(path)
+        marks.write_parquet(path, metadata={UNSEEN: str(unseen)})
     return str(store.path(NEAR, digest))
+
+
+def unseen_pictures(near: str) -> int:
+    """How many records could not be compared when the file `near` was made; "": none were to be."""
+    return int(pl.read_parquet_metadata(near).get(UNSEEN, "0")) if near else 0

@@ -26,7 +26,7 @@ TABLES = ("records", "rejects", "duplicates", "plans", "items")
 should the erasure be killed and begun again."""
 
 VECTORS = "vectors"
-VERDICTS = ("verdicts", "refused", "repeats")
+VERDICTS = ("verdicts", "refused", "repeats", "near-pictures")
 """What quotes keys or contents in words of its own; all of it goes, since it is judged again."""
 
 REPORTS = "reports"

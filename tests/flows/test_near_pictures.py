@@ -1,0 +1,167 @@
+"""Near-duplicate pictures in builds: marked wherever their bytes lie, while they can be seen."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import lance
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from made_pictures import COPIES, jpeg, scene
+
+import flows.demo
+from flows.compose import build_space
+from flows.progress import StageBars
+from flows.runner import PlainRunner
+from made_images import made_tar
+from schemas.load import parse_spec
+from schemas.spec import BuildOverrides
+from tasks.store.vectors import release_vectors, vector_index
+from tasks.store.workdir import Store
+
+SCENE_CLIP = Path(flows.demo.__file__).parent / "scene_clip"
+
+
+class Album:
+    """A space of pictures in single files, in an archive and in a table; files may go."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.dedupe: dict[str, Any] = {"near": {}}
+        self.thumbnails = True
+        for name in ("files", "tars", "tables"):
+            (folder / name).mkdir()
+        self.add("first.jpg", jpeg(scene(1)))
+        self.add("second.jpg", jpeg(scene(2)))
+        made_tar(folder / "tars" / "1.tar", {"mirror.jpg": COPIES["mirrored"](scene(1))})
+        rows = {"id": ["small"], "bytes": [COPIES["resized"](scene(2))]}
+        pq.write_table(pa.table(rows), folder / "tables" / "1.parquet")
+
+    def add(self, name: str, data: bytes) -> None:
+        (self.folder / "files" / name).write_bytes(data)
+
+    def outcome(self, **overrides: Any):
+        image = {"kind": "image", "mode": "append"}
+        data = {
+            "space": "album",
+            "uri": "./db",
+            "workdir": "./work",
+            "sources": [
+                {**image, "name": "files", "path": "files"},
+                {**image, "name": "tars", "path": "tars/*.tar"},
+                {**image, "name": "tables", "path": "tables", "key": "id", "image": "bytes"},
+            ],
+            "embedder": {
+                "kind": "open-clip",
+                "model": str(SCENE_CLIP),
+                "engine": "torch",
+                "precision": "fp32",
+            },
+            "dedupe": self.dedupe,
+            "publish": {"thumbnails": self.thumbnails},
+        }
+        spec = parse_spec(data, self.folder, "spec")
+        runner = PlainRunner(StageBars("quiet"))
+        return build_space(spec, BuildOverrides(yes=True, **overrides), runner)
+
+    def build(self):
+        outcome = self.outcome()
+        assert outcome.exit_code == 0, outcome.message
+        assert outcome.manifest.counts.problems() == []
+        return outcome.manifest
+
+    def marks(self) -> dict[str, tuple[str, str]]:
+        table = lance.dataset(f"{self.folder}/db/album.lance", version="prod").to_table()
+        return {
+            row["id"]: (row["duplicate_of"], row["duplicate_kind"])
+            for row in table.to_pylist()
+            if row["duplicate_of"] is not None
+        }
+
+
+@pytest.fixture
+def album(tmp_path) -> Album:
+    return Album(tmp_path)
+
+
+NEAR = {
+    "tars:1.tar/mirror.jpg": ("files:first.jpg", "near"),
+    "tables:small": ("files:second.jpg", "near"),
+}
+
+
+def test_copies_are_marked_wherever_they_lie(album):
+    manifest = album.build()
+    assert album.marks() == NEAR
+    assert manifest.counts.duplicates.near == 2
+    assert album.build().published is False
+
+
+def test_a_better_copy_takes_the_place_of_the_kept_one(album):
+    album.build()
+    album.add("large.jpg", jpeg(scene(1, (480, 320)), 98))
+    manifest = album.build()
+    assert album.marks() == NEAR | {
+        "tars:1.tar/mirror.jpg": ("files:large.jpg", "near"),
+        "files:first.jpg": ("files:large.jpg", "near"),
+    }
+    counts = manifest.counts
+    assert (counts.new, counts.rejudged, counts.unchanged, counts.embedded) == (1, 2, 2, 1)
+
+
+def test_an_exact_copy_of_a_marked_picture_is_marked_with_it(album):
+    album.add("third.jpg", COPIES["resized"](scene(2)))  # the bytes of tables:small
+    album.build()
+    assert album.marks() == NEAR | {"files:third.jpg": ("files:second.jpg", "near")}
+
+
+def test_pictures_whose_files_are_gone_are_compared_by_their_thumbnails(album):
+    album.build()
+    (album.folder / "files" / "second.jpg").unlink()
+    shutil.rmtree(album.folder / "tables")
+    (album.folder / "tables").mkdir()
+    rows = {"id": ["other"], "bytes": [COPIES["grey"](scene(2))]}
+    pq.write_table(pa.table(rows), album.folder / "tables" / "2.parquet")
+    shutil.rmtree(album.folder / "work")
+    release_vectors()
+    manifest = album.build()
+    # of these three the size of one is known: it stands first
+    assert album.marks() == {
+        "tars:1.tar/mirror.jpg": ("files:first.jpg", "near"),
+        "tables:small": ("tables:other", "near"),
+        "files:second.jpg": ("tables:other", "near"),
+    }
+    assert [audit.name for audit in manifest.audits if not audit.passed] == []
+
+
+def test_pictures_that_can_be_seen_no_more_are_counted_in_a_warning(album):
+    album.thumbnails = False
+    album.build()
+    assert album.marks() == NEAR
+    (album.folder / "files" / "second.jpg").unlink()
+    shutil.rmtree(album.folder / "work")
+    release_vectors()
+    manifest = album.build()
+    assert album.marks() == {"tars:1.tar/mirror.jpg": ("files:first.jpg", "near")}
+    [warning] = [audit for audit in manifest.audits if audit.name == "near-images"]
+    assert (warning.value, warning.passed, warning.severity) == (1, False, "warn")
+    assert "1 of the pictures were compared with no other" in warning.detail
+
+
+def test_a_dry_run_compares_and_writes_nothing(album):
+    album.build()
+    before = sorted(album.folder.rglob("*"))
+    album.add("large.jpg", jpeg(scene(1, (480, 320)), 98))
+    outcome = album.outcome(dry_run=True)
+    assert outcome.manifest.counts.rejudged == 2
+    assert sorted(album.folder.rglob("*")) == sorted([*before, album.folder / "files/large.jpg"])
+
+
+def test_what_was_signed_lies_with_the_vectors(album):
+    from tasks.dedupe.picture_signatures import SIGNATURE_KEY
+
+    album.build()
+    assert len(vector_index(Store(str(album.folder / "work")), SIGNATURE_KEY)) == 4

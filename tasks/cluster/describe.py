@@ -96,11 +96,12 @@ def describe_clusters(
     records = []
     for each in groups:
         sizes, sample = _sampled(dataset, each)
-        lacking = [int(number) for number in each.ids if (each.fit_id, each.kind, number) not in known]
-        rows = _read(dataset, sample, texts=bool(lacking) and each.kind == "text")
+        numbers = [int(number) for number in each.ids]
+        lacking = any((each.fit_id, each.kind, number) not in known for number in numbers)
+        rows = _read(dataset, sample, texts=lacking and each.kind == "text")
         terms = _terms(each, rows, embedder) if lacking else {}
         nearest = _nearest(each, rows)
-        for at, number in enumerate(map(int, each.ids)):
+        for at, number in enumerate(numbers):
             records.append(
                 ClusterRecord(
                     each.fit_id,
@@ -186,9 +187,7 @@ def _nearest(groups: Groups, rows: _Rows) -> dict[int, tuple[str, ...]]:
     return chosen
 
 
-def _terms(
-    groups: Groups, rows: _Rows, embedder: EmbedderRef | None
-) -> dict[int, tuple[str, ...]]:
+def _terms(groups: Groups, rows: _Rows, embedder: EmbedderRef | None) -> dict[int, tuple[str, ...]]:
     if groups.kind == "text":
         return text_terms(rows.texts, rows.clusters) if rows.ids else {}
     if embedder is None or "text" not in embedder.kinds:

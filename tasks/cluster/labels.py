@@ -17,6 +17,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
+from itertools import pairwise
 
 import numpy as np
 
@@ -38,11 +39,17 @@ BATCH_WORDS = 64
 SAME = 1 - 1e-4
 """Cosine from which on two words are one to the embedder: its tokenizer knows neither."""
 
+MARKUP = frozenset({"quot", "amp", "lt", "gt", "nbsp", "href", "http", "https", "www"})
+"""What is left of web pages in many corpora."""
+
 _WORD = re.compile(r"[^\W\d_](?:[\w'’.+#-]*[\w+#])?")
 """Words as they are typed, `state-of-the-art`, `don't`, `c++` and `numpy.linalg` among them."""
 
-_UNSPACED = re.compile(r"(?=([\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]{2}))")
-"""Pairs of signs in scripts that put no space between words (Han, Kana, Thai, Lao)."""
+_UNSPACED = "[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
+"""Scripts that put no space between words: Thai, Lao, Kana, Han."""
+
+_RUN = re.compile(f"{_UNSPACED}+")
+_PAIR = re.compile(f"(?=({_UNSPACED}{{2}}))")
 
 _LONGEST = 30
 """Code points of a term: what is longer is an address or a hash, not a word."""
@@ -67,21 +74,19 @@ def text_terms(texts: Sequence[str], clusters: np.ndarray) -> dict[int, tuple[st
     terms = counter.get_feature_names_out()
     sizes = np.bincount(codes).astype(np.float32)
     weights = _weights(_share(found, codes, sizes), sizes)
-    return {
-        int(number): _best(terms, weights[at], TERMS) for at, number in enumerate(numbers)
-    }
+    return {int(number): _best(terms, weights[at], TERMS) for at, number in enumerate(numbers)}
 
 
 def terms_of(text: str) -> list[str]:
     """The terms of a text: words, pairs of neighbouring words, pairs of unspaced signs."""
     text = text[:CUT].casefold()
-    signs = _UNSPACED.findall(text)
-    words = _WORD.findall(_UNSPACED.sub(" ", text) if signs else text)
+    signs = _PAIR.findall(text)
+    words = _WORD.findall(_RUN.sub(" ", text))
     known = _common_words()
     plain = [w for w in words if 1 < len(w) <= _LONGEST and w not in known]
     pairs = [
         f"{a} {b}"
-        for a, b in zip(words, words[1:], strict=False)
+        for a, b in pairwise(words)
         if a not in known and b not in known and len(a) > 1 < len(b) and len(a + b) < _LONGEST
     ]
     return [*plain, *pairs, *signs]
@@ -95,7 +100,7 @@ def _common_words() -> frozenset[str]:
     """
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-    return frozenset(ENGLISH_STOP_WORDS)
+    return frozenset(ENGLISH_STOP_WORDS | MARKUP)
 
 
 def _share(found: object, codes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -172,5 +177,15 @@ def word_terms(
     likeness = centroids @ vectors.T
     if len(centroids) > 1:
         likeness = likeness - likeness.mean(axis=0)
-    order = np.argsort(-likeness.round(5), axis=1, kind="stable")[:, :WORDS_OF_PICTURES]
-    return [tuple(words[at] for at in row) for row in order]
+    order = np.argsort(-likeness.round(5), axis=1, kind="stable")[:, : 4 * WORDS_OF_PICTURES]
+    return [_distinct([words[at] for at in row]) for row in order]
+
+
+def _distinct(words: Sequence[str]) -> tuple[str, ...]:
+    """The first words, without one that is part of another (`ring`, `red ring`)."""
+    chosen: list[str] = []
+    for word in words:
+        mine = set(word.split())
+        if not any(mine <= set(its.split()) or mine >= set(its.split()) for its in chosen):
+            chosen.append(word)
+    return tuple(chosen[:WORDS_OF_PICTURES])

@@ -34,7 +34,7 @@ class Placed:
     """What `n` rows get from a fit.
 
     `cluster` int32: −1 is none. `x`, `y` float32: NaN where the fit has no map, or the vector no
-    direction. `distance` float32, `1 − cosine` to the nearest centroid: infinite where there is none.
+    direction. `distance` float32, `1 − cosine` to the nearest centroid: infinite without one.
     """
 
     cluster: np.ndarray
@@ -54,13 +54,14 @@ def place(fit: KindFit, vectors: np.ndarray) -> Placed:
     for start in range(0, rows, BATCH_ROWS):
         some = slice(start, start + BATCH_ROWS)
         unit = unit_vectors(vectors[some])
-        lost = ~unit.any(axis=1)
+        lost = np.logical_not(unit.any(axis=1))
         if len(fit.centroids):
             number, far = nearest_centroid(unit, fit.centroids)
             cluster[some] = np.where((far <= fit.radii[number]) & ~lost, fit.ids[number], -1)
             distance[some] = np.where(lost, np.inf, far)
         if fit.map is not None:
-            places[some] = np.where(lost[:, None], np.nan, map_places(fit.map, unit))
+            places[some] = map_places(fit.map, unit)
+            places[some][lost] = np.nan
     return Placed(cluster, places[:, 0].copy(), places[:, 1].copy(), distance)
 
 
@@ -91,8 +92,8 @@ def map_places(plane: PlaneMap | AnchorMap, unit: np.ndarray) -> np.ndarray:
 def _between_anchors(plane: AnchorMap, unit: np.ndarray) -> np.ndarray:
     """The mean of the nearest anchors' places, weighed by `((R − r) / (R r))²`.
 
-    `r` is an anchor's distance and `R` that of the first one left out (Franke and Nielson, 1980): an
-    anchor lies where it lies, and a place changes smoothly with the vector.
+    `r` is an anchor's distance and `R` that of the first one left out (Franke and Nielson, 1980):
+    an anchor lies where it lies, and a place changes smoothly with the vector.
     """
     anchors = len(plane.vectors)
     if anchors == 0:

@@ -22,10 +22,8 @@ from flows.outcome import Made
 from flows.standing import Held, Standing, cluster_of
 from schemas.refs import ItemsPart, PlanRef
 from schemas.spec import DedupeSpec, SpaceSpec
-from tasks.cluster.make_fit import extend, lacks, make_fit
-from tasks.cluster.match_fits import match_fits
-from tasks.cluster.sample import draw_samples
-from tasks.geometry.fit import AnchorMap, Fit, KindFit, PlaneMap
+from tasks.cluster.fit_rows import fit_rows, lacking
+from tasks.geometry.fit import AnchorMap, Fit, KindFit, PlaneMap, named
 from tasks.table.fits import read_fit
 from tasks.table.releases import Release
 
@@ -105,27 +103,24 @@ def _settled(job: Job, standing: Standing, made: Made, held: Held, known: Fit | 
     if known is not None and anew:
         kept = None if refit else without_clusters(known)
     kinds = {part.kind for part in state.items if part.items}
-    lacking = {kind for kind in kinds if lacks(kept, kind, spec, semantic=semantic)}
-    if not lacking and kept is not None:
-        return kept
-    samples = job.runner.run(
+    kinds = lacking(kept, kinds, spec, semantic=semantic)
+    if not kinds and kept is not None:
+        return kept if kept is known else named(kept.kinds)
+    return job.runner.run(
         "cluster",
-        draw_samples,
+        fit_rows,
+        kept,
+        known if anew else None,
+        kinds,
+        spec,
         plan,
         state.items,
-        lacking,
         standing.embedder,
         job.table,
         held.plan.version,
         job.store,
+        semantic=semantic,
     )
-    if kept is None:
-        fit = job.runner.run("cluster", make_fit, samples, spec, semantic=semantic)
-    else:
-        fit = job.runner.run("cluster", extend, kept, samples, spec, semantic=semantic)
-    if anew:
-        fit = job.runner.run("cluster", match_fits, known, fit)
-    return fit
 
 
 def without_clusters(fit: Fit) -> Fit:

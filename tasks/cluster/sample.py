@@ -7,18 +7,21 @@ came. A few vectors at a time are read, from the `workdir` or else from the publ
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from schemas.refs import EmbedderRef, ItemsPart, PlanRef
-from tasks.cluster.make_fit import Sample, sample_rows
 from tasks.store.batches import read_batches
 from tasks.store.hashes import frame_hashes
 from tasks.store.vectors import release_vectors, vector_index
 from tasks.store.workdir import Store
 from tasks.table.dataset import TableRef, open_version
 from tasks.table.item_vectors import item_vectors, located
+
+if TYPE_CHECKING:
+    from tasks.cluster.make_fit import Sample
 
 PLAN_ROWS = 1 << 16
 """Rows of the plan that are looked at together: some MB."""
@@ -41,6 +44,8 @@ def draw_samples(
     `version` of `table` is the one that was planned from (None: there is none). Raises
     `VecmillError` where a row has no vector yet.
     """
+    from tasks.cluster.make_fit import Sample, sample_rows
+
     drawn, rows = _least(plan, items, kinds, sample_rows(embedder.dimensions))
     dataset = None if version is None else open_version(table, version)
     index = vector_index(store, embedder.vector_key)

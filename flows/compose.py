@@ -23,7 +23,7 @@ from flows.engines import check_engine, settle_engine
 from flows.gather import gather
 from flows.guards import embedding_verdicts, needs_build, needs_yes, shrink_verdicts
 from flows.job import Job, open_job
-from flows.judging import judge_rows, wants_fit
+from flows.judging import check_fit, judge_rows, wants_fit
 from flows.outcome import PUBLISHED, REFUSED, WRONG, Made, Outcome, draft, finished, retry_in_words
 from flows.progress import StageBars
 from flows.recording import embedding_rate, record_build, record_inputs, write_build_report
@@ -81,6 +81,7 @@ def build_space(
 def _attempt(job: Job, embedded: int) -> Outcome | int:
     """The outcome; or, where another build was first, how many contents are embedded by now."""
     standing = find_standing(job)
+    check_fit(job, standing.release)
     made = Made(embedded=embedded)
     try:
         state = gather(job, standing, waive_records(job, standing))

@@ -19,10 +19,11 @@ from pydantic import ValidationError
 from flows.embedding import plan_state
 from flows.job import Job
 from flows.outcome import Made
-from flows.standing import Held, Standing, cluster_of
+from flows.standing import Held, Standing, cluster_of, other_clusters
+from schemas.errors import UsageError
 from schemas.refs import ItemsPart, PlanRef
 from schemas.spec import DedupeSpec, SpaceSpec
-from tasks.cluster.fit_rows import fit_rows, lacking
+from tasks.cluster.fit_rows import fit_rows, lacking, refuse_missing_extra
 from tasks.geometry.fit import AnchorMap, Fit, KindFit, PlaneMap, named
 from tasks.table.fits import read_fit
 from tasks.table.releases import Release
@@ -49,6 +50,27 @@ def judge_rows(job: Job, standing: Standing, made: Made, held: Held) -> Made:
         return made
     held = replace(held, overwrite=held.overwrite or bool(rewrite))
     return plan_state(job, standing, made, held)
+
+
+def check_fit(job: Job, release: Release | None) -> None:
+    """Refuse what no fit can be made for, before anything is read.
+
+    Raises `UsageError` for a refit of nothing, `MissingExtraError` for a map without its package.
+    """
+    spec = job.spec
+    if job.overrides.refit and not wants_fit(spec):
+        raise UsageError(
+            f"space {spec.space!r}: cluster and dedupe.semantic are off, so there is no fit to make "
+            "anew; write for example `cluster: {k: auto}` and run `vecmill build`"
+        )
+    if job.overrides.refit and release is None:
+        raise UsageError(
+            f"space {spec.space!r} at {spec.uri} has no release that could be fitted anew; run "
+            "`vecmill build` first"
+        )
+    stands = release is not None and release.manifest.fit_id is not None
+    if job.overrides.refit or not stands or other_clusters(job, release):
+        refuse_missing_extra(spec.cluster)
 
 
 def wants_fit(spec: SpaceSpec) -> bool:

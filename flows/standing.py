@@ -124,7 +124,7 @@ class Held:
 @contextmanager
 def hold_base(job: Job, standing: Standing, schema: pa.Schema) -> Iterator[Held]:
     """Tag main's latest version for the time of the build and say what is planned from."""
-    other = _other_clusters(job, standing.release)
+    other = other_clusters(job, standing.release)
     if job.overrides.dry_run:
         dataset = try_open(job.table)
         version = None if dataset is None else dataset.version
@@ -147,7 +147,7 @@ def hold_base(job: Job, standing: Standing, schema: pa.Schema) -> Iterator[Held]
             release_base(job.table, job.build_id)
 
 
-def _other_clusters(job: Job, release: Release | None) -> bool:
+def other_clusters(job: Job, release: Release | None) -> bool:
     """Whether the fitted columns of the release's rows follow another spec."""
     return release is not None and cluster_of(release.manifest.resolved_spec) != job.spec.cluster
 

@@ -1,20 +1,31 @@
 """The fit of a planned state: a new one, one that lacks something, or one in place of another.
 
-    sample    of each kind that is to be fitted
-    fit       what is kept of the fit before, and what it lacks
-    match     clusters that are still there keep the ids that they had
+sample    of each kind that is to be fitted
+fit       what is kept of the fit before, and what it lacks
+match     clusters that are still there keep the ids that they had
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from importlib.util import find_spec
 
+from schemas.errors import MissingExtraError
 from schemas.refs import EmbedderRef, ItemsPart, PlanRef
 from schemas.spec import ClusterSpec
 from tasks.cluster.sample import draw_samples
 from tasks.geometry.fit import Fit
 from tasks.store.workdir import Store
 from tasks.table.dataset import TableRef
+
+
+def refuse_missing_extra(spec: ClusterSpec | None) -> None:
+    """Raise `MissingExtraError` where a map is asked for that nothing installed can make.
+
+    Asked before anything is embedded, by a build that is going to make a fit.
+    """
+    if spec is not None and spec.map == "umap" and find_spec("umap") is None:
+        raise MissingExtraError("umap-learn", "umap", "cluster.map umap", "write map: pca")
 
 
 def lacking(

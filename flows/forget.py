@@ -52,6 +52,7 @@ from tasks.table.companions import (
     drop_rejects,
 )
 from tasks.table.dataset import TableRef, open_version, try_open
+from tasks.table.fits import drop_anchors
 from tasks.table.releases import Release, list_releases
 from tasks.table.tombstones import append_tombstones, read_tombstones
 from tasks.table.transaction import Base
@@ -129,6 +130,7 @@ def _erase(
         retire(ref, found.held)
         clean(ref)
     drop_held_rejects(ref, asked)
+    anchors = drop_anchors(ref, contents - kept)
     clean_companions(ref)
     texts = [*found.holding.texts, *found.staged.texts]
     proof = prove(ref, spec.workdir, asked, texts, contents, kept)
@@ -142,6 +144,7 @@ def _erase(
         "verdicts_blanked": blanked,
         "files_removed": len(found.staged.going),
         "vectors_removed": vectors,
+        "anchors_removed": anchors,
         "seconds": round(time.perf_counter() - clock, 3),
     }
     if proof.findings:

@@ -60,10 +60,13 @@ class Comparison:
     """The base as rows of the new state are compared with it, some at a time.
 
     `vector_key` is that of the build's embedder: another one makes every row `changed`.
+    `provisional`: the verdicts are without those by vectors, so that a published one is no change
+    by itself. It stays with its row in the plan, which nothing is staged by.
     """
 
-    def __init__(self, base: Base, vector_key: str) -> None:
+    def __init__(self, base: Base, vector_key: str, *, provisional: bool = False) -> None:
         self._rows = base.rows
+        self._by_vectors = pl.lit(provisional) & pl.col("old_duplicate_kind").eq_missing("semantic")
         self._same_vectors = base.vector_key == vector_key
         self._old = base.rows.select(
             "id",
@@ -87,6 +90,7 @@ class Comparison:
         same_verdict = pl.all_horizontal(
             pl.col(name).eq_missing(pl.col(f"old_{name}")) for name in VERDICT[:2]
         )
+        stands = self._by_vectors & pl.col("class").eq("unchanged")
         found = (
             items.join(self._old, on="id", how="left", maintain_order="left")
             .with_columns(
@@ -96,10 +100,14 @@ class Comparison:
                 .then(pl.lit("changed"))
                 .when(pl.col("row_hash") != pl.col("old_row"))
                 .then(pl.lit("metadata_only"))
-                .when(~same_verdict)
+                .when(~same_verdict & ~self._by_vectors)
                 .then(pl.lit("rejudged"))
                 .otherwise(pl.lit("unchanged"))
                 .alias("class")
+            )
+            .with_columns(
+                pl.when(stands).then(f"old_{name}").otherwise(name).alias(name)
+                for name in VERDICT[:2]
             )
             .drop("old_content", "old_row", "row_hash", *(f"old_{n}" for n in VERDICT[:2]))
             .join(self._vectors, on="content_hash", how="left", maintain_order="left")
@@ -125,12 +133,14 @@ def plan_build(
     name: str,
     *,
     overwrite: bool = False,
+    provisional: bool = False,
     rejected: Collection[bytes] = (),
 ) -> PlanRef:
     """Plan the build and write its two files as `plans/<name>*`: they go when the build ends.
 
-    `overwrite`: every row is written again. `rejected` contents leave the state. Raises
-    `ValueError` when an id stands twice in the items: the stages before must prevent it.
+    `overwrite`: every row is written again. `provisional`: see `Comparison`. `rejected` contents
+    leave the state. Raises `ValueError` when an id stands twice in the items: the stages before
+    must prevent it.
     """
     return plan_against(
         read_base(base),
@@ -140,6 +150,7 @@ def plan_build(
         store,
         name,
         overwrite=overwrite,
+        provisional=provisional,
         rejected=rejected,
     )
 
@@ -153,10 +164,11 @@ def plan_against(
     name: str,
     *,
     overwrite: bool = False,
+    provisional: bool = False,
     rejected: Collection[bytes] = (),
 ) -> PlanRef:
     """`plan_build` against rows that are at hand."""
-    comparison = Comparison(base, vector_key)
+    comparison = Comparison(base, vector_key, provisional=provisional)
     missing = MissingContents(items, vector_index(store, vector_key), overwrite)
     counts: Counter[str] = Counter()
 

@@ -23,6 +23,7 @@ from flows.standing import Held, Standing, cluster_of, other_clusters
 from schemas.errors import UsageError
 from schemas.refs import ItemsPart, PlanRef
 from schemas.spec import DedupeSpec, SpaceSpec
+from tasks.cluster.describe import describe_build
 from tasks.cluster.fit_rows import fit_rows, lacking, refuse_missing_extra
 from tasks.geometry.fit import AnchorMap, Fit, KindFit, PlaneMap, named
 from tasks.table.fits import read_fit
@@ -71,6 +72,17 @@ def check_fit(job: Job, release: Release | None) -> None:
     stands = release is not None and release.manifest.fit_id is not None
     if job.overrides.refit or not stands or other_clusters(job, release):
         refuse_missing_extra(spec.cluster)
+
+
+def described(job: Job, standing: Standing, made: Made, candidate: int) -> Made:
+    """`made` with what its clusters are about, from the candidate at that version."""
+    if made.fit is None:
+        return made
+    before = None if standing.release is None else standing.release.manifest
+    found = job.runner.run(
+        "cluster", describe_build, job.table, candidate, made.fit, before, standing.embedder
+    )
+    return replace(made, clusters=tuple(found))
 
 
 def wants_fit(spec: SpaceSpec) -> bool:

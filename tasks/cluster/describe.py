@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from schemas.engines import REFERENCE
+from schemas.manifest import Manifest
 from schemas.refs import EmbedderRef
 from tasks.cluster.labels import (
     BATCH_WORDS,
@@ -26,7 +27,9 @@ from tasks.cluster.labels import (
     word_terms,
 )
 from tasks.geometry.fit import Fit
-from tasks.table.clusters import ClusterRecord
+from tasks.table.clusters import ClusterRecord, clusters_for
+from tasks.table.dataset import TableRef, open_version
+from tasks.table.releases import Release
 from tasks.table.vectors import matrix
 
 REPRESENTATIVES = 6
@@ -41,8 +44,8 @@ LEAST, MOST = 12, 300
 ROWS_AT_ONCE = 4_000
 """Rows read together by their addresses."""
 
-Words = Mapping[tuple[str, str, int], tuple[str, ...]]
-"""Fit, kind and cluster → terms that are known already."""
+Words = Mapping[tuple[str, int, bytes], tuple[str, ...]]
+"""Kind, cluster and centroid → terms that are known already."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,34 @@ def groups_from(records: Iterable[ClusterRecord]) -> list[Groups]:
     ]
 
 
-def known_terms(records: Iterable[ClusterRecord]) -> dict[tuple[str, str, int], tuple[str, ...]]:
-    """The terms of earlier records: those of a fit are made once and carried on."""
-    return {record.place: record.terms for record in records if record.terms}
+def known_terms(records: Iterable[ClusterRecord]) -> Words:
+    """The terms of earlier records, which are carried on while the centroid is the same."""
+    return {_place(r.kind, r.cluster, r.centroid): r.terms for r in records if r.terms}
+
+
+def _place(kind: str, cluster: int, centroid: np.ndarray) -> tuple[str, int, bytes]:
+    return kind, cluster, centroid.astype(np.float32).tobytes()
+
+
+def describe_build(
+    ref: TableRef, version: int, fit: Fit, before: Manifest | None, embedder: EmbedderRef
+) -> list[ClusterRecord]:
+    """The clusters of a build's candidate at `version`; `before`: of the release that stands."""
+    groups = groups_of(fit)
+    if not groups:
+        return []
+    known = known_terms(clusters_for(ref, before)) if before is not None else {}
+    return describe_clusters(open_version(ref, version), groups, known, embedder)
+
+
+def describe_again(ref: TableRef, release: Release) -> list[ClusterRecord]:
+    """The clusters of a release, with the words of the texts that it has now.
+
+    For when words of before may not stay. Those of pictures come from a list of our own, and do.
+    """
+    records = clusters_for(ref, release.manifest)
+    known = known_terms(record for record in records if record.kind == "image")
+    return describe_clusters(open_version(ref, release.version), groups_from(records), known)
 
 
 def describe_clusters(
@@ -97,19 +125,23 @@ def describe_clusters(
     for each in groups:
         sizes, sample = _sampled(dataset, each)
         numbers = [int(number) for number in each.ids]
-        lacking = any((each.fit_id, each.kind, number) not in known for number in numbers)
+        places = [
+            _place(each.kind, number, centroid)
+            for number, centroid in zip(numbers, each.centroids, strict=True)
+        ]
+        lacking = any(place not in known for place in places)
         rows = _read(dataset, sample, texts=lacking and each.kind == "text")
         terms = _terms(each, rows, embedder) if lacking else {}
         nearest = _nearest(each, rows)
-        for at, number in enumerate(numbers):
+        for number, place, centroid in zip(numbers, places, each.centroids, strict=True):
             records.append(
                 ClusterRecord(
                     each.fit_id,
                     each.kind,
                     number,
-                    known.get((each.fit_id, each.kind, number)) or terms.get(number, ()),
+                    known.get(place) or terms.get(number, ()),
                     sizes.get(number, 0),
-                    each.centroids[at],
+                    centroid,
                     nearest.get(number, ()),
                 )
             )

@@ -6,19 +6,22 @@ build without change writes none: whoever asks for them gets those of the releas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from schemas.manifest import Manifest
-from tasks.table.companions import append_rows, sql_string
+from tasks.table.companions import TIME, append_rows, sql_string
 from tasks.table.dataset import STORAGE_VERSION, TableRef, try_open
 
 CLUSTERS = pa.schema(
     [
         pa.field("build_id", pa.string(), nullable=False),
+        pa.field("at", TIME, nullable=False),
         pa.field("fit_id", pa.string(), nullable=False),
         pa.field("kind", pa.string(), nullable=False),  # text | image
         pa.field("cluster", pa.int32(), nullable=False),  # as in the table; −1 has no row
@@ -56,11 +59,6 @@ class ClusterRecord:
         """The label, or the number where there is none."""
         return self.label or f"cluster {self.cluster}"
 
-    @property
-    def place(self) -> tuple[str, str, int]:
-        """What it is the same cluster by, from build to build."""
-        return self.fit_id, self.kind, self.cluster
-
 
 def append_clusters(ref: TableRef, build_id: str, records: Sequence[ClusterRecord]) -> None:
     """Write the clusters of a build, as one commit; nothing where there are none."""
@@ -83,7 +81,24 @@ def copy_clusters(ref: TableRef, build_id: str, to: str) -> None:
 
 def read_clusters(ref: TableRef, build_id: str) -> list[ClusterRecord]:
     """The clusters of a build by kind and number; none where it wrote none."""
-    return _read(ref, f"build_id = {sql_string(build_id)}")
+    dataset = try_open(ref.companion("clusters"))
+    if dataset is None:
+        return []
+    found = dataset.to_table(filter=f"build_id = {sql_string(build_id)}").to_pylist()
+    # two that finish one rollback may both have written them
+    rows = {(row["kind"], row["cluster"]): row for row in found}
+    return [
+        ClusterRecord(
+            row["fit_id"],
+            row["kind"],
+            row["cluster"],
+            tuple(row["terms"]),
+            row["size"],
+            np.array(row["centroid"], np.float32),
+            tuple(row["representatives"]),
+        )
+        for _, row in sorted(rows.items())
+    ]
 
 
 def clusters_for(ref: TableRef, manifest: Manifest) -> list[ClusterRecord]:
@@ -103,16 +118,20 @@ def clusters_for(ref: TableRef, manifest: Manifest) -> list[ClusterRecord]:
     return read_clusters(ref, builds.column("build_id")[-1].as_py()) if builds.num_rows else []
 
 
-def trim_clusters(ref: TableRef, stays: Callable[[str], bool]) -> int:
-    """Drop the clusters of builds that need not stay; returns how many rows went."""
+def trim_clusters(ref: TableRef, kept: Collection[str], before: datetime) -> int:
+    """Drop the clusters of builds that are not `kept` and wrote them before then.
+
+    A younger one may be of a build under way. Returns how many rows went.
+    """
     dataset = try_open(ref.companion("clusters"))
     if dataset is None:
         return 0
-    builds = dataset.to_table(columns=["build_id"]).column("build_id").to_pylist()
-    gone = sorted(each for each in set(builds) if not stays(each))
-    if gone:
-        dataset.delete(f"build_id IN ({', '.join(map(sql_string, gone))})")
-    return sum(each in set(gone) for each in builds)
+    found = pl.DataFrame(dataset.to_table(columns=["build_id", "at"]))
+    gone = found.filter(~pl.col("build_id").is_in(list(kept)) & (pl.col("at") < before))
+    if gone.height:
+        builds = ", ".join(map(sql_string, gone["build_id"].unique().sort()))
+        dataset.delete(f"build_id IN ({builds})")
+    return gone.height
 
 
 def blank_clusters(ref: TableRef, build_id: str, records: Sequence[ClusterRecord]) -> None:
@@ -148,9 +167,11 @@ def _blank(record: ClusterRecord) -> ClusterRecord:
 
 
 def _batch(build_id: str, records: Iterable[ClusterRecord]) -> pa.RecordBatch:
+    now = datetime.now(UTC)
     rows = [
         {
             "build_id": build_id,
+            "at": now,
             "fit_id": each.fit_id,
             "kind": each.kind,
             "cluster": each.cluster,
@@ -163,22 +184,3 @@ def _batch(build_id: str, records: Iterable[ClusterRecord]) -> pa.RecordBatch:
         for each in sorted(records, key=lambda each: (each.kind, each.cluster))
     ]
     return pa.RecordBatch.from_pylist(rows, CLUSTERS)
-
-
-def _read(ref: TableRef, where: str) -> list[ClusterRecord]:
-    dataset = try_open(ref.companion("clusters"))
-    if dataset is None:
-        return []
-    rows = dataset.to_table(filter=where).to_pylist()
-    return [
-        ClusterRecord(
-            row["fit_id"],
-            row["kind"],
-            row["cluster"],
-            tuple(row["terms"]),
-            row["size"],
-            np.array(row["centroid"], np.float32),
-            tuple(row["representatives"]),
-        )
-        for row in sorted(rows, key=lambda row: (row["kind"], row["cluster"]))
-    ]

@@ -70,7 +70,7 @@ class Comparison:
             "rowaddr",
             pl.col("content_hash").alias("old_content"),
             pl.col("row_hash").alias("old_row"),
-            *(pl.col(name).alias(f"old_{name}") for name in VERDICT[:2]),
+            *(pl.col(name).alias(f"old_{name}") for name in VERDICT),
         )
         known = base.rows if self._same_vectors else base.rows.clear()
         self._vectors = known.group_by("content_hash").agg(
@@ -85,7 +85,7 @@ class Comparison:
         """
         same_content = pl.col("content_hash").eq(pl.col("old_content"))
         same_verdict = pl.all_horizontal(
-            pl.col(name).eq_missing(pl.col(f"old_{name}")) for name in VERDICT[:2]
+            pl.col(name).eq_missing(pl.col(f"old_{name}")) for name in VERDICT
         )
         found = (
             items.join(self._old, on="id", how="left", maintain_order="left")
@@ -101,7 +101,7 @@ class Comparison:
                 .otherwise(pl.lit("unchanged"))
                 .alias("class")
             )
-            .drop("old_content", "old_row", "row_hash", *(f"old_{n}" for n in VERDICT[:2]))
+            .drop("old_content", "old_row", "row_hash", *(f"old_{n}" for n in VERDICT))
             .join(self._vectors, on="content_hash", how="left", maintain_order="left")
         )
         self._met.append(found["rowaddr"].drop_nulls())

@@ -33,7 +33,6 @@ def spec_with(path: str, value: Any) -> dict[str, Any]:
 REFUSED = [
     ("dedupe.near", {"threshold": 0.7}, "dedupe.near", "expected null (the search for near-dup"),
     ("dedupe.near", {}, "dedupe.near", "expected null"),
-    ("dedupe.semantic", {"threshold": 0.95}, "dedupe.semantic", "expected null (the search for s"),
     (
         "cluster",
         {"method": "kmeans", "k": "auto", "map": "pca"},
@@ -68,7 +67,6 @@ def test_an_unbuilt_option_is_refused_by_name(
 
 OFF = [
     ("dedupe.near", None),
-    ("dedupe.semantic", None),
     ("cluster", None),
     ("audit.canary", "off"),
     ("audit.verify", False),  # what YAML 1.1 makes of a bare off

@@ -47,7 +47,7 @@ def test_the_designs_spec_names_what_is_not_built(design: dict, tmp_path: Path) 
         parse_spec(design, tmp_path, "DESIGN.md")
     unbuilt = [m.path for m in caught.value.mistakes if "not built yet" in str(m)]
     assert unbuilt == [
-        *("dedupe.near", "dedupe.semantic", "cluster"),
+        *("dedupe.near", "cluster"),
         *("audit.canary", "audit.verify", "audit.drift", "audit.recall"),
     ]
     others = [m.path for m in caught.value.mistakes if m.path not in unbuilt]
@@ -58,7 +58,7 @@ def test_the_designs_spec_names_what_is_not_built(design: dict, tmp_path: Path) 
 def test_the_designs_spec_without_those_is_right(design: dict, tmp_path: Path) -> None:
     design["sources"][0]["path"] = "docs/**/*.parquet"
     for above, names in {
-        "dedupe": ("near", "semantic"),
+        "dedupe": ("near",),
         "audit": ("canary", "verify", "drift", "recall"),
     }.items():
         for name in names:

@@ -10,17 +10,12 @@ millions of pairs, and one kept row: against that alone the others are compared.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numba import njit
 
+from tasks.dedupe.judgement import KEPT, UNKNOWN, Judgement
 from tasks.dedupe.keep_first import keep_first
 from tasks.dedupe.neighbours import Neighbourhood, Pairs
-
-KEPT = -1
-UNKNOWN = -2
-"""Instead of the row that a row points to."""
 
 BLOCK_ROWS = 32_768
 """Rows that are compared with the kept ones together: fewer make products that are too small."""
@@ -31,19 +26,6 @@ MOST_PAIRS = 1 << 23
 FEW = 0.2
 """The share of rows up to which `judge_more` looks for their neighbours among all; above, judging
 all in blocks is cheaper."""
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """`through` (int64 `[n]`): the row that each points to, or `KEPT`; `score` float32 `[n]`."""
-
-    through: np.ndarray
-    score: np.ndarray
-
-    @classmethod
-    def unknown(cls, rows: int) -> Judgement:
-        """Nothing is known of any row."""
-        return cls(np.full(rows, UNKNOWN, np.int64), np.zeros(rows, np.float32))
 
 
 def judge_all(near: Neighbourhood, judged: Judgement | None = None) -> Judgement:

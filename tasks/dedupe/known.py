@@ -13,24 +13,22 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.dedupe.judge import UNKNOWN, Judgement
-from tasks.dedupe.neighbours import CELLS_A_ROW
+from tasks.dedupe.judgement import UNKNOWN, Judgement
 from tasks.store.workdir import Store
 
 FOLDER = "neighbours"
 
 
-def find_known(store: Store, name: str, slots: pl.DataFrame) -> tuple[Judgement, np.ndarray]:
+def find_known(store: Store, name: str, slots: pl.DataFrame) -> tuple[Judgement, np.ndarray | None]:
     """What is known of `slots` (columns content_hash and group), in their order.
 
     Returns the judgement, `UNKNOWN` for what must be judged, and the cells (int32
-    `(n, CELLS_A_ROW)`, −2 in the first column where they are not known).
+    `(n, …)`, −2 where they are not known); None: those of no row are.
     """
     judgement = Judgement.unknown(slots.height)
-    cells = np.full((slots.height, CELLS_A_ROW), UNKNOWN, np.int32)
     path = store.find(FOLDER, name)
     if path is None:
-        return judgement, cells
+        return judgement, None
     table = pq.read_table(path)
     old = pl.DataFrame(table.select(["content_hash", "group"])).with_row_index("old")
     match = slots.select("content_hash", "group").join(
@@ -40,6 +38,7 @@ def find_known(store: Store, name: str, slots: pl.DataFrame) -> tuple[Judgement,
     known = np.flatnonzero(at >= 0)
     width = table.column("cells").type.list_size
     held = table.column("cells").combine_chunks().flatten().to_numpy().reshape(-1, width)
+    cells = np.full((slots.height, width), UNKNOWN, np.int32)
     cells[known] = held[at[known]]
     # a row that stands elsewhere in the order now is a new one; the others keep their verdicts
     known = known[at[known] >= np.maximum.accumulate(at[known])]

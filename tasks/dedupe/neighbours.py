@@ -1,6 +1,6 @@
 """Which rows are neighbours: pairs of vectors whose cosine reaches a threshold, sought by cells.
 
-    vectors ─ float16 and back ─ length 1 ─→ cells (of the fit): the nearest, and those about as near
+    vectors ─ float16 and back ─ length 1 ─→ cells of the fit: the nearest, others about as near
     rows that share a cell ─ matrix products ─→ candidates ─ checked one by one ─→ pairs, scores
 
 Whether two rows are neighbours is a function of their two vectors, the cells and the threshold, and

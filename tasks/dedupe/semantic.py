@@ -11,6 +11,7 @@ a row that is kept. (`tests/dedupe/test_semantic.py` states these rules as prope
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -19,6 +20,8 @@ import polars as pl
 from schemas.identity import RULES_VERSION, digest_bytes, digest_json
 from schemas.refs import EmbedderRef, ItemsPart, PlanRef
 from schemas.spec import DedupeSpec
+from tasks.dedupe.judgement import UNKNOWN, Judgement
+from tasks.dedupe.known import find_known, keep_known
 from tasks.dedupe.order import in_order
 from tasks.geometry.fit import Fit
 from tasks.store.hashes import frame_hashes
@@ -63,18 +66,13 @@ def mark_semantic(
     """
     if spec.semantic is None:
         return duplicates
-    rows = _rows(plan, items)
-    contents = digest_bytes(frame_hashes(rows["content_hash"]).tobytes()).hex()
     from tasks.dedupe.neighbours import METHOD
 
+    rows = _rows(plan, items)
+    contents = digest_bytes(frame_hashes(rows["content_hash"]).tobytes()).hex()
     settings = [RULES_VERSION, METHOD, fit.fit_id, embedder.vector_key, spec.model_dump()]
-    before = [
-        "semantic",
-        sorted(part.digest for part in items),
-        contents,
-        duplicates.rpartition("/")[2],
-    ]
-    digest = digest_json([*settings, *before])
+    parts = sorted(part.digest for part in items)
+    digest = digest_json(["semantic", *settings, parts, contents, Path(duplicates).name])
     if found := store.find("duplicates", digest):
         return str(found)
     verdicts = pl.read_parquet(duplicates)
@@ -213,8 +211,6 @@ class _Kind:
 
     def judge(self, rows: pl.DataFrame) -> None:
         """Judge unmarked rows: only what is new since an earlier build is looked for."""
-        from tasks.dedupe.known import find_known, keep_known
-
         self._slots = self._in_order(rows)
         judged, cells = find_known(self._store, self._name, self._slots)
         self._run(judged, cells)
@@ -223,8 +219,6 @@ class _Kind:
 
     def judge_released(self, rows: pl.DataFrame) -> None:
         """Judge rows whose near mark does not stand, after all others: what was kept stays kept."""
-        from tasks.dedupe.judge import UNKNOWN, Judgement
-
         more = self._in_order(rows).join(self._slots, on=["content_hash", "group"], how="anti")
         if not more.height:
             return
@@ -241,8 +235,8 @@ class _Kind:
         ordered = in_order(rows, self._keep).select(columns)
         return ordered.unique(["content_hash", "group"], keep="first", maintain_order=True)
 
-    def _run(self, judged, cells: np.ndarray | None) -> None:  # type: ignore[no-untyped-def]
-        from tasks.dedupe.judge import UNKNOWN, judge_more
+    def _run(self, judged: Judgement, cells: np.ndarray | None) -> None:
+        from tasks.dedupe.judge import judge_more
 
         self._new = bool((judged.through == UNKNOWN).any())
         self._near = self._neighbourhood(cells)

@@ -27,7 +27,7 @@ should the erasure be killed and begun again."""
 
 VECTORS = "vectors"
 VERDICTS = ("verdicts", "refused", "repeats", "neighbours")
-"""What quotes keys or contents in words of its own, or names contents by hash alone; all of it goes,
+"""What quotes keys or contents in words of its own, or names contents by hash; all of it goes,
 since it is judged again."""
 
 REPORTS = "reports"

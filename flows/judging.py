@@ -61,8 +61,8 @@ def check_fit(job: Job, release: Release | None) -> None:
     spec = job.spec
     if job.overrides.refit and not wants_fit(spec):
         raise UsageError(
-            f"space {spec.space!r}: cluster and dedupe.semantic are off, so there is no fit to make "
-            "anew; write for example `cluster: {k: auto}` and run `vecmill build`"
+            f"space {spec.space!r}: cluster and dedupe.semantic are off, so there is no fit to "
+            "make anew; write for example `cluster: {k: auto}` and run `vecmill build`"
         )
     if job.overrides.refit and release is None:
         raise UsageError(

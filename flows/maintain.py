@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
@@ -11,6 +11,7 @@ from prefect.logging import get_run_logger
 from pydantic import Field
 
 from flows.build import build, load
+from flows.outcome import Outcome
 from flows.refit import refit_document
 from flows.upkeep import WORKDIR_DAYS, UpkeepReport, maintain_space
 from schemas.spec import BuildOverrides, SpaceSpec
@@ -35,7 +36,7 @@ def maintain(
         refit: First make clusters and map anew, as a release of its own; where that is refused the
             run fails.
     """
-    fitted = build(spec, BuildOverrides(refit=True), return_state=True).result() if refit else None
+    fitted = _refit(spec) if refit else None
     grace = timedelta(minutes=grace_minutes)
     report = maintain_space(load(spec), keep, workdir_days, grace)
     for line in report.left:
@@ -43,6 +44,12 @@ def maintain(
     _leave_sizes(report)
     said = report.document()
     return said if fitted is None else {**said, "refit": refit_document(fitted)}
+
+
+def _refit(spec: str | SpaceSpec) -> Outcome:
+    """The outcome of a run of `build` below this one; raises where it was refused."""
+    run = cast(Any, build)  # Prefect's own types do not know that a flow may return a state
+    return run(spec, BuildOverrides(refit=True), return_state=True).result()
 
 
 def _leave_sizes(report: UpkeepReport) -> None:

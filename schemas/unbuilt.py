@@ -65,13 +65,6 @@ UNBUILT = (
         "null",
         "leave it out; exact duplicates are marked",
     ),
-    Unbuilt(
-        "dedupe.semantic",
-        _given,
-        "the search for semantic duplicates",
-        "null",
-        "leave it out; exact duplicates are marked",
-    ),
     Unbuilt("audit.canary", _GATE, "the canary gate", "off", "leave it out"),
     Unbuilt("audit.verify", _GATE, "the verification gate", "off", "leave it out"),
     Unbuilt("audit.drift", _GATE, "the drift gate", "off", "leave it out"),

@@ -41,7 +41,9 @@ LATE = {
 """Seconds each to load: imported inside functions, so that a command loads what it needs."""
 
 HEAVY = {
+    "tasks/dedupe/judge.py",
     "tasks/dedupe/keep_first.py",
+    "tasks/dedupe/neighbours.py",
     "tasks/embedders/exported/clip_vocabulary.py",
     "tasks/embedders/exported/library_models.py",
     "tasks/embedders/exported/traced.py",

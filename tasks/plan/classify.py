@@ -73,7 +73,7 @@ class Comparison:
             "rowaddr",
             pl.col("content_hash").alias("old_content"),
             pl.col("row_hash").alias("old_row"),
-            *(pl.col(name).alias(f"old_{name}") for name in VERDICT[:2]),
+            *(pl.col(name).alias(f"old_{name}") for name in VERDICT),
         )
         known = base.rows if self._same_vectors else base.rows.clear()
         self._vectors = known.group_by("content_hash").agg(
@@ -88,7 +88,7 @@ class Comparison:
         """
         same_content = pl.col("content_hash").eq(pl.col("old_content"))
         same_verdict = pl.all_horizontal(
-            pl.col(name).eq_missing(pl.col(f"old_{name}")) for name in VERDICT[:2]
+            pl.col(name).eq_missing(pl.col(f"old_{name}")) for name in VERDICT
         )
         stands = self._by_vectors & pl.col("class").eq("unchanged")
         found = (
@@ -106,10 +106,9 @@ class Comparison:
                 .alias("class")
             )
             .with_columns(
-                pl.when(stands).then(f"old_{name}").otherwise(name).alias(name)
-                for name in VERDICT[:2]
+                pl.when(stands).then(f"old_{name}").otherwise(name).alias(name) for name in VERDICT
             )
-            .drop("old_content", "old_row", "row_hash", *(f"old_{n}" for n in VERDICT[:2]))
+            .drop("old_content", "old_row", "row_hash", *(f"old_{n}" for n in VERDICT))
             .join(self._vectors, on="content_hash", how="left", maintain_order="left")
         )
         self._met.append(found["rowaddr"].drop_nulls())

@@ -199,6 +199,6 @@ publish:
 # compute: {max_workers: null}   # threads that read and decode; null = one per core
 
 # Not built yet in this version, and refused when written: storage options from a Prefect block,
-# near and semantic duplicates, cluster, the gates canary, verify, drift and recall, other compute
+# near duplicates, the gates canary, verify, drift and recall, other compute
 # engines than local.
 """

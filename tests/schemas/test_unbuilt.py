@@ -33,13 +33,6 @@ def spec_with(path: str, value: Any) -> dict[str, Any]:
 REFUSED = [
     ("dedupe.near", {"threshold": 0.7}, "dedupe.near", "expected null (the search for near-dup"),
     ("dedupe.near", {}, "dedupe.near", "expected null"),
-    ("dedupe.semantic", {"threshold": 0.95}, "dedupe.semantic", "expected null (the search for s"),
-    (
-        "cluster",
-        {"method": "kmeans", "k": "auto", "map": "pca"},
-        "cluster",
-        "expected null (clustering",
-    ),
     ("audit.canary", "refuse", "audit.canary", "expected off (the canary gate is not built yet)"),
     ("audit.verify", "warn", "audit.verify", "expected off (the verification gate is not built"),
     ("audit.drift", "warn", "audit.drift", "expected off (the drift gate is not built yet)"),
@@ -68,7 +61,6 @@ def test_an_unbuilt_option_is_refused_by_name(
 
 OFF = [
     ("dedupe.near", None),
-    ("dedupe.semantic", None),
     ("cluster", None),
     ("audit.canary", "off"),
     ("audit.verify", False),  # what YAML 1.1 makes of a bare off

@@ -66,7 +66,7 @@ def test_nothing_is_written_without_change_or_where_the_commit_fails(grouped, fa
     assert grouped.tables() == before
     grouped.write({"birds0": about("birds", 0), "birds1": about("birds", 3)})
     grouped.source(max_shrink=1.0)
-    fails_at(grouped, "tasks.publish.publish.commit", OSError("no room"))
+    fails_at(grouped, "tasks.table.transaction.commit", OSError("no room"))
     import lance
 
     table = lance.dataset(grouped.ref.companion("clusters").path).to_table()

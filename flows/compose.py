@@ -4,6 +4,7 @@
     gather     survey → ingest → validate → chunk → dedupe
     plan       against the base version, by id and hashes
     embed      contents that have no vector
+    judge      the fit, semantic duplicates; planned again where that changes a verdict
     stage      one uncommitted transaction, readable as a candidate
     audit      gates on the candidate
     publish    the same transaction on main, tags, report      (or: discard, record, report)
@@ -13,7 +14,6 @@ Of two builds from one base one wins; the other plans again here and keeps its v
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -21,8 +21,9 @@ import pyarrow as pa
 from flows.embedding import embed_rows, plan_rows
 from flows.engines import check_engine, settle_engine
 from flows.gather import gather
-from flows.guards import embedding_verdicts, needs_yes, shrink_verdicts
+from flows.guards import embedding_verdicts, needs_build, needs_yes, shrink_verdicts
 from flows.job import Job, open_job
+from flows.judging import check_fit, described, judge_rows, wants_fit
 from flows.outcome import PUBLISHED, REFUSED, WRONG, Made, Outcome, draft, finished, retry_in_words
 from flows.progress import StageBars
 from flows.recording import embedding_rate, record_build, record_inputs, write_build_report
@@ -32,13 +33,17 @@ from flows.standing import Held, Standing, find_standing, hold_base, wanted_sche
 from flows.waivers import waive_gates, waive_records
 from schemas.errors import SourceError, VecmillError
 from schemas.manifest import AuditResult, Manifest
-from schemas.refs import PlanRef, RejectsRef
+from schemas.refs import PlanRef
 from schemas.spec import BuildOverrides, SpaceSpec
+from tasks.audit.fit import audit_fit, audit_refit
 from tasks.audit.gates import Expected, audit_candidate
+from tasks.geometry.fit import Fit
 from tasks.plan.input_hash import input_hash
 from tasks.publish.publish import publish
 from tasks.publish.stage import Candidate, discard, stage
+from tasks.table.clusters import append_clusters, drop_clusters
 from tasks.table.companions import append_build, append_rejects, current_hold, drop_rejects
+from tasks.table.fits import append_fit
 from tasks.table.releases import Release
 from tasks.table.transaction import ConflictError, is_committed
 
@@ -77,6 +82,7 @@ def build_space(
 def _attempt(job: Job, embedded: int) -> Outcome | int:
     """The outcome; or, where another build was first, how many contents are embedded by now."""
     standing = find_standing(job)
+    check_fit(job, standing.release)
     made = Made(embedded=embedded)
     try:
         state = gather(job, standing, waive_records(job, standing))
@@ -102,6 +108,8 @@ def _attempt(job: Job, embedded: int) -> Outcome | int:
             return _refused_by_gates(job, standing, made)
         if not job.overrides.yes and (why := needs_yes(made)):
             return _refused(job, standing, _hashed(job, standing, made), ("yes",), why)
+        if job.overrides.refit and (why := needs_build(made)):
+            return _refused(job, standing, _hashed(job, standing, made), ("changes",), why)
         if job.overrides.dry_run:
             return _planned(job, standing, made)
         job.runner.say(_plan_in_words(job, made.plan))
@@ -111,6 +119,7 @@ def _attempt(job: Job, embedded: int) -> Outcome | int:
         made = _judged_items(job, standing, embed_rows(job, standing, made, held))
         if made.refusing:
             return _refused_by_gates(job, standing, made)
+        made = judge_rows(job, standing, made, held)
         if not made.changes and not held.ahead:
             return _unchanged(job, standing, made)
         if not made.changes:
@@ -150,11 +159,12 @@ def _stage_and_publish(
     """Stage, audit, and then commit or discard: a candidate never outlives this function."""
     run = job.runner.run
     candidate: Candidate = run(
-        "stage", stage, held.tagged, made.plan, standing.embedder, job.store, schema
+        "stage", stage, held.tagged, made.plan, standing.embedder, job.store, schema, made.fit
     )
     committed = False
     try:
-        verdicts = _audit(job, standing, candidate, draft(job, standing, made))
+        made = described(job, standing, made, candidate.version)
+        verdicts = _audit(job, standing, candidate, draft(job, standing, made), made.fit)
         made = replace(made, candidate=candidate.version, verdicts=(*made.verdicts, *verdicts))
         made = waive_gates(job, made)
         if made.refusing:
@@ -165,7 +175,7 @@ def _stage_and_publish(
         if standing.hold is not None:
             return _held(job, standing, made)
         manifest = draft(job, standing, made)
-        release = _commit(job, candidate, manifest, made.rejects)
+        release = _commit(job, candidate, manifest, made)
         committed = True
     finally:
         if not committed:
@@ -175,7 +185,7 @@ def _stage_and_publish(
         job, manifest, release=release.name, version=release.version, published=True
     )
     run("publish", append_build, job.table, manifest)
-    report = write_build_report(job, manifest, made.rejects, release.version)
+    report = write_build_report(job, manifest, made.rejects, release.version, made.clusters)
     counts = manifest.counts
     message = (
         f"published {release.name} of {job.spec.space!r}: {counts.rows:,} rows "
@@ -186,13 +196,13 @@ def _stage_and_publish(
     return Outcome(manifest, PUBLISHED, message, report)
 
 
-def _commit(
-    job: Job, candidate: Candidate, manifest: Manifest, rejects: Sequence[RejectsRef]
-) -> Release:
-    """Record the rejects and publish: a build that is killed after its commit has lost none."""
-    job.runner.run(
-        "publish", append_rejects, job.table, job.build_id, rejects, job.overrides.retried
-    )
+def _commit(job: Job, candidate: Candidate, manifest: Manifest, made: Made) -> Release:
+    """Record fit and rejects and publish: a build that is killed after its commit has lost none."""
+    run = job.runner.run
+    if made.fit is not None and made.fit_id is not None:
+        run("publish", append_fit, job.table, made.fit)
+    run("publish", append_rejects, job.table, job.build_id, made.rejects, job.overrides.retried)
+    run("publish", append_clusters, job.table, job.build_id, made.clusters)
     try:
         return job.runner.run("publish", publish, candidate, manifest, job.check_lease)
     except BaseException as error:
@@ -202,21 +212,23 @@ def _commit(
 
 
 def _take_back_rejects(job: Job, candidate: Candidate, error: BaseException) -> None:
-    """Drop the rejects of a build that failed to publish; on a full disk that fails, too."""
+    """Drop what a build that failed to publish wrote beside; on a full disk that fails, too."""
     if is_committed(candidate.staged):
         return
     try:
         drop_rejects(job.table, job.build_id)
+        drop_clusters(job.table, job.build_id)
     except OSError as left:
         error.add_note(
-            f"its rejects stay in {job.table.companion('rejects').path}, of no build: {left}"
+            f"its rejects stay in {job.table.companion('rejects').path}, or its clusters beside "
+            f"them, of no build: {left}"
         )
 
 
 def _audit(
-    job: Job, standing: Standing, candidate: Candidate, expected: Manifest
+    job: Job, standing: Standing, candidate: Candidate, expected: Manifest, fit: Fit | None
 ) -> list[AuditResult]:
-    return job.runner.run(
+    verdicts = job.runner.run(
         "audit",
         audit_candidate,
         job.table,
@@ -225,6 +237,12 @@ def _audit(
         Expected(expected.counts, standing.embedder.dimensions, standing.embedder.normalize),
         job.spec.audit.quality,
     )
+    if fit is not None:
+        verdicts += job.runner.run("audit", audit_fit, job.table, candidate.version, fit)
+    if job.overrides.refit:
+        versions = (candidate.base.version, candidate.version)
+        verdicts.append(job.runner.run("audit", audit_refit, job.table, *versions))
+    return verdicts
 
 
 def _planned(job: Job, standing: Standing, made: Made) -> Outcome:
@@ -235,6 +253,8 @@ def _planned(job: Job, standing: Standing, made: Made) -> Outcome:
         return _refused_by_gates(job, standing, made)
     if standing.hold is not None and made.changes:
         return _held(job, standing, made)
+    if standing.release is not None and wants_fit(job.spec) and not made.plan.overwrite:
+        made = replace(made, fit_id=standing.release.manifest.fit_id)
     still = "" if standing.embedder.decided else "; the engine is still to be chosen, by measuring"
     message = f"{_plan_in_words(job, made.plan)}{still}. Nothing was written"
     return Outcome(finished(job, draft(job, standing, made)), PUBLISHED, message)
@@ -247,7 +267,7 @@ def _plan_in_words(job: Job, plan: PlanRef | None) -> str:
     if rate and plan.to_embed:
         about = f", about {duration(plan.to_embed / rate)} at the last builds' rate"
     classes = ", ".join(f"{n:,} {name.replace('_', '-')}" for name, n in plan.classes.items())
-    rewrite = "; the table's columns change: every row is rewritten" if plan.overwrite else ""
+    rewrite = "; columns or clusters change: every row is rewritten" if plan.overwrite else ""
     return (
         f"plan for {job.spec.space!r}: {classes}; {plan.to_embed:,} contents to embed{about}"
         f"{rewrite}"
@@ -301,6 +321,6 @@ def _refused(job: Job, standing: Standing, made: Made, names: tuple[str, ...], w
         message = f"{plan}A build would be refused by {', '.join(names)}: {why}. "
         return Outcome(manifest, code, f"{message}Nothing was written; {stands}")
     record_build(job, manifest, made.rejects)
-    report = write_build_report(job, manifest, made.rejects, made.candidate)
+    report = write_build_report(job, manifest, made.rejects, made.candidate, made.clusters)
     message = f"refused by {', '.join(names)}: {why}. Nothing was published; {stands}"
     return Outcome(manifest, code, message, report)

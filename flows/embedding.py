@@ -26,7 +26,7 @@ PATIENCE = 60.0
 
 def plan_rows(job: Job, standing: Standing, made: Made, held: Held) -> Made:
     """Plan the state against the held base; contents that are known to fail leave it at once."""
-    made = _planned(job, standing, made, held, {})
+    made = plan_state(job, standing, made, held)
     assert made.plan is not None
     known = job.runner.run(
         "plan",
@@ -36,18 +36,19 @@ def plan_rows(job: Job, standing: Standing, made: Made, held: Held) -> Made:
         job.overrides.retried,
         job.store,
     )
-    return _planned(job, standing, made, held, known) if known else made
+    return plan_state(job, standing, replace(made, unusable=known), held) if known else made
 
 
-def _planned(
-    job: Job, standing: Standing, made: Made, held: Held, rejected: dict[bytes, dict]
-) -> Made:
-    """The plan without `rejected` contents, whose items are counted as rejects."""
-    state = made.state
+def plan_state(job: Job, standing: Standing, made: Made, held: Held) -> Made:
+    """The plan without unusable contents, whose items are counted as rejects.
+
+    Until the rows are `judged` by their vectors it is provisional, where the spec asks for that.
+    """
+    state, rejected = made.state, made.unusable
     assert state is not None
     if rejected:
         rejects = job.runner.run("embed", reject_items, state.items, rejected, job.store)
-        made = replace(made, item_rejects=rejects, unusable=rejected)
+        made = replace(made, item_rejects=rejects)
     plan = job.runner.run(
         "plan",
         plan_build,
@@ -58,6 +59,7 @@ def _planned(
         job.store,
         job.build_id,
         overwrite=held.overwrite,
+        provisional=job.spec.dedupe.semantic is not None and not made.judged,
         rejected=tuple(sorted(rejected)),
     )
     return replace(made, plan=plan)
@@ -72,7 +74,8 @@ def embed_rows(job: Job, standing: Standing, made: Made, held: Held) -> Made:
     made = replace(made, embedded=embedded, cost=account(job.runner.seconds, results))
     rejected = rejected_contents(plan, results)
     if rejected:
-        made = _planned(job, standing, made, held, {**made.unusable, **rejected})
+        made = replace(made, unusable={**made.unusable, **rejected})
+        made = plan_state(job, standing, made, held)
     if job.overrides.retry:
         tried = job.runner.run("embed", tally_retry, job.table, made.rejects, job.overrides.retried)
         made = replace(made, tried=tried)

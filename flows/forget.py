@@ -8,6 +8,7 @@
     workdir     vectors, then every file that holds one of them
     table       a new release without them, in files written anew; releases that held them retired
     rejects     theirs are deleted
+    clusters    named again, by the texts that are left
     clean       old versions and whatever no version refers to
     prove       what is left on disk is read and searched
 
@@ -31,6 +32,7 @@ from flows.rollback import finish_standing
 from flows.sweeping import sweep
 from schemas.manifest import Timings
 from schemas.spec import SpaceSpec
+from tasks.cluster.describe import describe_again
 from tasks.erase.asked import Request
 from tasks.erase.companions import (
     blank_builds,
@@ -45,6 +47,7 @@ from tasks.erase.rows import Stays, clean, erase_rows, refuse_bases, release_bas
 from tasks.erase.staged import sweep_staged
 from tasks.publish.publish import manifest_properties
 from tasks.store.leases import BusyError, HeldLease, hold_alone, living_leases
+from tasks.table.clusters import blank_clusters
 from tasks.table.companions import (
     append_build,
     append_event,
@@ -52,6 +55,7 @@ from tasks.table.companions import (
     drop_rejects,
 )
 from tasks.table.dataset import TableRef, open_version, try_open
+from tasks.table.fits import drop_anchors
 from tasks.table.releases import Release, list_releases
 from tasks.table.tombstones import append_tombstones, read_tombstones
 from tasks.table.transaction import Base
@@ -129,6 +133,8 @@ def _erase(
         retire(ref, found.held)
         clean(ref)
     drop_held_rejects(ref, asked)
+    anchors = drop_anchors(ref, contents - kept)
+    _describe_again(ref, release or found.release)
     clean_companions(ref)
     texts = [*found.holding.texts, *found.staged.texts]
     proof = prove(ref, spec.workdir, asked, texts, contents, kept)
@@ -142,12 +148,23 @@ def _erase(
         "verdicts_blanked": blanked,
         "files_removed": len(found.staged.going),
         "vectors_removed": vectors,
+        "anchors_removed": anchors,
         "seconds": round(time.perf_counter() - clock, 3),
     }
     if proof.findings:
         return _ended(spec, found, FAILED, _not_proved(spec, proof), figures, proof)
     _record(ref, request, operation, who, figures, proof)
     return _ended(spec, found, PUBLISHED, _done(spec, figures, proof), figures, proof)
+
+
+def _describe_again(ref: TableRef, release: Release | None) -> None:
+    """Name the clusters of what stands by the texts that are left; of other builds no word stays.
+
+    Terms may come from a text that is to be forgotten, and be carried on long after it left.
+    """
+    if try_open(ref.companion("clusters")) is not None:
+        records = [] if release is None else describe_again(ref, release)
+        blank_clusters(ref, "" if release is None else release.manifest.build_id, records)
 
 
 def _record(

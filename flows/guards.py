@@ -103,6 +103,24 @@ def needs_yes(made: Made) -> str | None:
     )
 
 
+def needs_build(made: Made) -> str | None:
+    """Why a refit must wait for a build, or None: it is a release of its own.
+
+    Verdicts may seem to change as long as rows are not judged by their vectors: no reason.
+    """
+    plan = made.plan
+    assert plan is not None
+    classes = {k: n for k, n in plan.classes.items() if n and k not in ("unchanged", "rejudged")}
+    if not classes and not plan.overwrite:
+        return None
+    counts = [f"{n:,} {name.replace('_', '-')}" for name, n in classes.items()]
+    what = ", ".join(counts) or "another spec"
+    return (
+        f"there is something to build ({what}), and a refit is a release of its own: expected what "
+        "is published; run `vecmill build`, then `vecmill maintain --refit` again"
+    )
+
+
 def _rows_made_anew(plan: PlanRef) -> int:
     """Base rows that change, or leave for others of the same record (`#` begins the chunk)."""
     rows = pl.read_parquet(plan.path, columns=["id", "class"]).with_columns(

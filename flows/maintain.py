@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from flows.build import load
+from flows.build import build, load
+from flows.outcome import Outcome
+from flows.refit import refit_document
 from flows.upkeep import WORKDIR_DAYS, UpkeepReport, maintain_space
-from schemas.spec import SpaceSpec
+from schemas.spec import BuildOverrides, SpaceSpec
 from tasks.table.cleanup import GRACE
 
 
@@ -22,6 +24,7 @@ def maintain(
     keep: Annotated[int, Field(ge=1)] | None = None,
     workdir_days: Annotated[float, Field(ge=0)] = WORKDIR_DAYS,
     grace_minutes: Annotated[float, Field(ge=0)] = GRACE / timedelta(minutes=1),
+    refit: bool = False,
 ) -> dict[str, object]:
     """Compact a space, refresh its indexes, retire old releases, remove what nothing needs.
 
@@ -30,13 +33,23 @@ def maintain(
         keep: Releases that stay; null: the spec's `publish.keep`.
         workdir_days: Files of the workdir that were not used for so many days go.
         grace_minutes: Minutes for which readers keep the files of what a tag has just left.
+        refit: First make clusters and map anew, as a release of its own; where that is refused the
+            run fails.
     """
+    fitted = _refit(spec) if refit else None
     grace = timedelta(minutes=grace_minutes)
     report = maintain_space(load(spec), keep, workdir_days, grace)
     for line in report.left:
         get_run_logger().warning("left undone: %s", line)
     _leave_sizes(report)
-    return report.document()
+    said = report.document()
+    return said if fitted is None else {**said, "refit": refit_document(fitted)}
+
+
+def _refit(spec: str | SpaceSpec) -> Outcome:
+    """The outcome of a run of `build` below this one; raises where it was refused."""
+    run = cast(Any, build)  # Prefect's own types do not know that a flow may return a state
+    return run(spec, BuildOverrides(refit=True), return_state=True).result()
 
 
 def _leave_sizes(report: UpkeepReport) -> None:

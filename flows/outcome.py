@@ -22,7 +22,9 @@ from schemas.manifest import (
     Timings,
 )
 from schemas.refs import PlanRef, RejectsRef
+from tasks.geometry.fit import Fit
 from tasks.table.attempts import NOTHING_TRIED, Tally
+from tasks.table.clusters import ClusterRecord
 
 PUBLISHED, FAILED, WRONG, REFUSED = 0, 1, 2, 3
 """Exit codes: published or nothing to do; anything else; wrong spec or command; refused."""
@@ -50,6 +52,10 @@ class Made:
     item_rejects: RejectsRef | None = None  # items whose content could not be embedded
     unusable: dict[bytes, dict] = field(default_factory=dict)  # their content → reason and detail
     tried: Tally = NOTHING_TRIED  # rejects of earlier builds, in a retry
+    judged: bool = False  # by vectors, too: until then the plan may be provisional
+    fit: Fit | None = None  # that rows are placed by
+    fit_id: str | None = None  # also where nothing is placed
+    clusters: tuple[ClusterRecord, ...] = ()  # of the candidate
     input_hash: str = ""
     candidate: int | None = None  # its detached version
 
@@ -138,6 +144,7 @@ def draft(job: Job, standing: Standing, made: Made) -> Manifest:
             precision=embedder.precision,
             engine=embedder.engine,
         ),
+        fit_id=made.fit_id,
         audits=made.audits,
         timings=timings(job),
         sources=made.state.sources if made.state else (),

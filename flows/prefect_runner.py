@@ -19,6 +19,7 @@ from flows.stage_rate import StageRate
 from schemas.progress import Counted
 from tasks.audit.prefect_tasks import TASKS as AUDIT
 from tasks.chunk.prefect_tasks import TASKS as CHUNK
+from tasks.cluster.prefect_tasks import TASKS as CLUSTER
 from tasks.dedupe.prefect_tasks import TASKS as DEDUPE
 from tasks.embed.prefect_tasks import TASKS as EMBED
 from tasks.ingest.prefect_tasks import TASKS as INGEST
@@ -29,7 +30,7 @@ from tasks.validate.prefect_tasks import TASKS as VALIDATE
 T = TypeVar("T")
 
 TASKS: dict[Callable[..., Any], Any] = (
-    INGEST | VALIDATE | CHUNK | DEDUPE | PLAN | EMBED | AUDIT | PUBLISH
+    INGEST | VALIDATE | CHUNK | DEDUPE | PLAN | EMBED | CLUSTER | AUDIT | PUBLISH
 )
 """Stage function → its task; a function without one is called as it is."""
 

@@ -31,6 +31,7 @@ def _done(report: UpkeepReport) -> list[tuple[str, str]]:
         ),
         ("versions removed", f"{tables.versions_removed:,}"),
         ("old rejects removed", f"{tables.rejects_removed:,}"),
+        ("old fits removed", f"{tables.fits_removed:,}"),
         (
             "workdir",
             f"{report.expired.files:,} unused files removed, "

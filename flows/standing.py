@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
+from pydantic import ValidationError
 
 from flows.job import Job
 from flows.recording import record_missing
@@ -15,6 +17,7 @@ from schemas.arrow import TABLE_NAMES, table_schema
 from schemas.engines import AUTO
 from schemas.errors import UsageError
 from schemas.refs import EmbedderRef
+from schemas.spec import ClusterSpec
 from tasks.embedders.engine_records import decide
 from tasks.plan.base import BaseRef
 from tasks.table.companions import Hold, current_hold
@@ -113,18 +116,21 @@ class Held:
 
     tagged: Base | None  # None in a dry run
     plan: BaseRef
-    overwrite: bool  # the table's schema is not the wanted one
+    overwrite: bool  # the table's schema is not the wanted one, or its clusters are not
+    other_clusters: bool  # the spec asks for other clusters, or another map, than it did
     ahead: bool  # main holds a newer release than the one that stands
 
 
 @contextmanager
 def hold_base(job: Job, standing: Standing, schema: pa.Schema) -> Iterator[Held]:
     """Tag main's latest version for the time of the build and say what is planned from."""
+    other = other_clusters(job, standing.release)
     if job.overrides.dry_run:
         dataset = try_open(job.table)
         version = None if dataset is None else dataset.version
         plan = BaseRef(job.table, version, standing.vector_key)
-        yield Held(None, plan, dataset is not None and not dataset.schema.equals(schema), False)
+        overwrite = dataset is not None and not dataset.schema.equals(schema)
+        yield Held(None, plan, overwrite or other, other, False)
         return
     with timed(job.runner.seconds, "plan"):
         ensure_table(job.table, schema)
@@ -134,7 +140,21 @@ def hold_base(job: Job, standing: Standing, schema: pa.Schema) -> Iterator[Held]
         dataset = open_version(job.table, tagged.version)
         plan = BaseRef(job.table, tagged.version, standing.vector_key)
         stands = 0 if standing.release is None else standing.release.number
-        yield Held(tagged, plan, not dataset.schema.equals(schema), tagged.release > stands)
+        overwrite = other or not dataset.schema.equals(schema)
+        yield Held(tagged, plan, overwrite, other, tagged.release > stands)
     finally:
         with timed(job.runner.seconds, "publish"):
             release_base(job.table, job.build_id)
+
+
+def other_clusters(job: Job, release: Release | None) -> bool:
+    """Whether the fitted columns of the release's rows follow another spec."""
+    return release is not None and cluster_of(release.manifest.resolved_spec) != job.spec.cluster
+
+
+def cluster_of(resolved: dict[str, Any]) -> ClusterSpec | None:
+    """The section `cluster` of a manifest's spec; None where it is off, or not known here."""
+    try:
+        return ClusterSpec.model_validate(resolved["cluster"])
+    except (KeyError, ValidationError):
+        return None

@@ -39,6 +39,7 @@ NEVER_WAIVED = {
 
 WAYS_ON = {
     "hold": "`vecmill release-hold`, and build again",
+    "changes": "`vecmill build`, and then the refit",
     "yes": "build again with --yes",
     "source": "mend the source, and build again",
 }

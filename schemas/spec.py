@@ -335,6 +335,11 @@ class BuildOverrides(Model):
     )
     dry_run: bool = Field(False, description="Plan and report, write nothing.")
     max_workers: int | None = Field(None, ge=1, description="Instead of compute.max_workers.")
+    refit: bool = Field(
+        False,
+        description="Make clusters and map anew, as a release of its own: refused where the "
+        "sources hold changes.",
+    )
     retry: bool = Field(
         False,
         description="Try what was rejected again, where the cause may lie outside the record: "

@@ -29,10 +29,6 @@ def _words(*words: str) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str) and value in words
 
 
-def _given(value: Any) -> bool:
-    return value is not None
-
-
 def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -58,14 +54,6 @@ UNBUILT = (
         "a mapping of storage option to the name of an environment variable, or null",
         "write for example storage_options: {aws_region: AWS_REGION}",
     ),
-    Unbuilt(
-        "dedupe.semantic",
-        _given,
-        "the search for semantic duplicates",
-        "null",
-        "leave it out; exact duplicates are marked",
-    ),
-    Unbuilt("cluster", _given, "clustering", "null", "leave it out"),
     Unbuilt("audit.canary", _GATE, "the canary gate", "off", "leave it out"),
     Unbuilt("audit.verify", _GATE, "the verification gate", "off", "leave it out"),
     Unbuilt("audit.drift", _GATE, "the drift gate", "off", "leave it out"),

@@ -55,6 +55,8 @@ HEAVY = {
     "tasks/dedupe/same_picture.py",
     "tasks/dedupe/signatures.py",
     "tasks/dedupe/text_arrays.py",
+    "tasks/dedupe/judge.py",
+    "tasks/dedupe/neighbours.py",
     "tasks/embedders/exported/clip_vocabulary.py",
     "tasks/embedders/exported/library_models.py",
     "tasks/embedders/exported/traced.py",

@@ -179,10 +179,12 @@ def _blanked(value: Any, named: Any) -> Any:
 
 def clean_companions(ref: TableRef) -> None:
     """Write deletions out and leave the newest version of each companion alone on disk."""
-    rejects = try_open(ref.companion("rejects"))
-    if rejects is not None:
-        rejects.optimize.compact_files(
-            materialize_deletions=True, materialize_deletions_threshold=0.0
-        )
-    for name in ("rejects", "builds"):  # of the log no row is ever deleted, and its order counts
+    for name in ("rejects", "fits"):
+        dataset = try_open(ref.companion(name))
+        if dataset is not None:
+            dataset.optimize.compact_files(
+                materialize_deletions=True, materialize_deletions_threshold=0.0
+            )
+    # of the log no row is ever deleted, and its order counts
+    for name in ("rejects", "fits", "clusters", "builds"):
         clean(ref.companion(name))

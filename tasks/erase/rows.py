@@ -157,7 +157,7 @@ def _marks(dataset: Any, asked: Asked) -> pl.DataFrame:
     found = dataset.to_table(columns=names, filter="duplicate_of IS NOT NULL")
     rows = pl.DataFrame(found)
     rows = rows.filter(asked.named(rows["duplicate_of"]) & ~asked.named(rows["id"]))
-    first = pl.col("id").min().over("duplicate_of")
+    first = pl.col("id").min().over("duplicate_of", "duplicate_kind")
     copy = (pl.col("duplicate_kind") == "exact") & (pl.col("id") != first)
     return rows.select(
         "id",

@@ -26,8 +26,9 @@ TABLES = ("records", "rejects", "duplicates", "plans", "items")
 should the erasure be killed and begun again."""
 
 VECTORS = "vectors"
-VERDICTS = ("verdicts", "refused", "repeats", "near-pictures")
-"""What quotes keys or contents in words of its own; all of it goes, since it is judged again."""
+VERDICTS = ("verdicts", "refused", "repeats", "near-pictures", "neighbours")
+"""What quotes keys or contents in words of its own, or names contents by hash; all of it goes,
+since it is judged again."""
 
 REPORTS = "reports"
 TOMBSTONES = "tombstones"

@@ -6,7 +6,8 @@ whatever a row gets from a fit is a function of its vector and of the fit alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -56,3 +57,24 @@ class Fit:
 
     fit_id: str
     kinds: Mapping[str, KindFit] = field(default_factory=dict)
+
+
+def named(kinds: Mapping[str, KindFit]) -> Fit:
+    """The fit of these kinds: its name is a digest of all that is in them."""
+    digest = hashlib.blake2b(digest_size=6)
+    for kind in sorted(kinds):
+        for part in _parts(kinds[kind]):
+            digest.update(f"{len(part)} ".encode() + part)
+    return Fit(f"fit-{digest.hexdigest()}", dict(kinds))
+
+
+def _parts(own: KindFit) -> Iterator[bytes]:
+    yield f"{own.kind} {own.method} {own.rows} {own.reach}".encode()
+    arrays = [own.centroids, own.ids, own.radii, own.cells]
+    if isinstance(own.map, PlaneMap):
+        arrays += [own.map.mean, own.map.axes]
+    elif own.map is not None:
+        arrays += [own.map.vectors, own.map.places, own.map.contents]
+    for array in arrays:
+        yield f"{array.dtype.str} {array.shape}".encode()
+        yield array.tobytes()

@@ -14,6 +14,7 @@ NO_ROWS = {
     "row_hash": pl.Binary,
     "duplicate_of": pl.String,
     "duplicate_kind": pl.String,
+    "duplicate_score": pl.Float32,
     "rowaddr": pl.UInt64,
 }
 """What `base_rows` returns, for a space that has no table yet."""
@@ -30,7 +31,7 @@ class BaseRef:
 
 @dataclass(frozen=True)
 class Base:
-    """The version's `rows`: id, content_hash, row_hash, duplicate_of and _kind, rowaddr."""
+    """The version's `rows`: id, content_hash, row_hash, duplicate_of, _kind and _score, rowaddr."""
 
     version: int
     rows: pl.DataFrame

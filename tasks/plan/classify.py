@@ -60,17 +60,20 @@ class Comparison:
     """The base as rows of the new state are compared with it, some at a time.
 
     `vector_key` is that of the build's embedder: another one makes every row `changed`.
+    `provisional`: the verdicts are without those by vectors, so that a published one is no change
+    by itself. It stays with its row in the plan, which nothing is staged by.
     """
 
-    def __init__(self, base: Base, vector_key: str) -> None:
+    def __init__(self, base: Base, vector_key: str, *, provisional: bool = False) -> None:
         self._rows = base.rows
+        self._by_vectors = pl.lit(provisional) & pl.col("old_duplicate_kind").eq_missing("semantic")
         self._same_vectors = base.vector_key == vector_key
         self._old = base.rows.select(
             "id",
             "rowaddr",
             pl.col("content_hash").alias("old_content"),
             pl.col("row_hash").alias("old_row"),
-            *(pl.col(name).alias(f"old_{name}") for name in VERDICT[:2]),
+            *(pl.col(name).alias(f"old_{name}") for name in VERDICT),
         )
         known = base.rows if self._same_vectors else base.rows.clear()
         self._vectors = known.group_by("content_hash").agg(
@@ -85,8 +88,9 @@ class Comparison:
         """
         same_content = pl.col("content_hash").eq(pl.col("old_content"))
         same_verdict = pl.all_horizontal(
-            pl.col(name).eq_missing(pl.col(f"old_{name}")) for name in VERDICT[:2]
+            pl.col(name).eq_missing(pl.col(f"old_{name}")) for name in VERDICT
         )
+        stands = self._by_vectors & pl.col("class").eq("unchanged")
         found = (
             items.join(self._old, on="id", how="left", maintain_order="left")
             .with_columns(
@@ -96,12 +100,15 @@ class Comparison:
                 .then(pl.lit("changed"))
                 .when(pl.col("row_hash") != pl.col("old_row"))
                 .then(pl.lit("metadata_only"))
-                .when(~same_verdict)
+                .when(~same_verdict & ~self._by_vectors)
                 .then(pl.lit("rejudged"))
                 .otherwise(pl.lit("unchanged"))
                 .alias("class")
             )
-            .drop("old_content", "old_row", "row_hash", *(f"old_{n}" for n in VERDICT[:2]))
+            .with_columns(
+                pl.when(stands).then(f"old_{name}").otherwise(name).alias(name) for name in VERDICT
+            )
+            .drop("old_content", "old_row", "row_hash", *(f"old_{n}" for n in VERDICT))
             .join(self._vectors, on="content_hash", how="left", maintain_order="left")
         )
         self._met.append(found["rowaddr"].drop_nulls())
@@ -125,12 +132,14 @@ def plan_build(
     name: str,
     *,
     overwrite: bool = False,
+    provisional: bool = False,
     rejected: Collection[bytes] = (),
 ) -> PlanRef:
     """Plan the build and write its two files as `plans/<name>*`: they go when the build ends.
 
-    `overwrite`: every row is written again. `rejected` contents leave the state. Raises
-    `ValueError` when an id stands twice in the items: the stages before must prevent it.
+    `overwrite`: every row is written again. `provisional`: see `Comparison`. `rejected` contents
+    leave the state. Raises `ValueError` when an id stands twice in the items: the stages before
+    must prevent it.
     """
     return plan_against(
         read_base(base),
@@ -140,6 +149,7 @@ def plan_build(
         store,
         name,
         overwrite=overwrite,
+        provisional=provisional,
         rejected=rejected,
     )
 
@@ -153,10 +163,11 @@ def plan_against(
     name: str,
     *,
     overwrite: bool = False,
+    provisional: bool = False,
     rejected: Collection[bytes] = (),
 ) -> PlanRef:
     """`plan_build` against rows that are at hand."""
-    comparison = Comparison(base, vector_key)
+    comparison = Comparison(base, vector_key, provisional=provisional)
     missing = MissingContents(items, vector_index(store, vector_key), overwrite)
     counts: Counter[str] = Counter()
 

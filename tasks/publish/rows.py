@@ -19,6 +19,7 @@ from schemas.arrow import TABLE_NAMES
 from schemas.errors import VecmillError
 from schemas.progress import SILENT, Progress
 from schemas.refs import EmbedderRef, PlanRef
+from tasks.geometry.fit import Fit
 from tasks.store.batches import read_batches
 from tasks.store.vectors import release_vectors, vector_index
 from tasks.store.workdir import Store
@@ -40,7 +41,7 @@ WINDOW_BYTES = 32 << 20
 """Vectors looked up together. Rows in another order than their vectors need many files each: the
 fewer look-ups, the fewer times each file is read (1 M shuffled rows × 128: 16 windows)."""
 
-MADE_HERE = frozenset({"vector", "cluster", "x", "y"})
+FITTED = frozenset({"cluster", "x", "y"})
 FROM_PLAN = frozenset({"duplicate_of", "duplicate_kind", "duplicate_score"})
 """Columns of the contract that do not come from the items file."""
 
@@ -65,12 +66,14 @@ def staged_rows(
     store: Store,
     base_dataset: Any | None,
     schema: pa.Schema,
+    fit: Fit | None = None,
     progress: Progress = SILENT,
 ) -> Iterator[pa.RecordBatch]:
     """Batches of `schema` (the table's), one row for each row that the plan writes.
 
-    A vector comes from the `workdir` by content hash, else from the base row that the plan names.
-    Raises `VecmillError` where a row has neither, or an items file lacks a column.
+    Clusters and places are those of `fit`; None: rows have none. A vector comes from the `workdir`
+    by content hash, else from the base row that the plan names. Raises `VecmillError` where a row
+    has neither, or an items file lacks a column.
     """
     index = vector_index(store, embedder.vector_key)
     try:
@@ -84,7 +87,7 @@ def staged_rows(
                 for batch, wanted in _chosen_batches(str(part), chosen):
                     size = batch.num_rows
                     found = vectors[done : done + size]
-                    yield _table_batch(batch, wanted, found, schema, str(part))
+                    yield _table_batch(batch, wanted, found, schema, fit, str(part))
                     progress.advance(size)
                     done += size
     finally:
@@ -152,6 +155,7 @@ def _table_batch(
     wanted: pl.DataFrame,
     vectors: np.ndarray,
     schema: pa.Schema,
+    fit: Fit | None,
     part: str,
 ) -> pa.RecordBatch:
     """Every column of `schema`: none is left for Lance to fill with NULL in silence."""
@@ -161,6 +165,7 @@ def _table_batch(
             "another state of the workdir: build again"
         )
     size = items.num_rows
+    fitted = _fitted(items, vectors, fit)
     planned = wanted.select(sorted(FROM_PLAN)).to_arrow()
     columns = []
     for field in schema:
@@ -172,10 +177,8 @@ def _table_batch(
             )
         elif name in FROM_PLAN:
             column = planned.column(name).combine_chunks().cast(field.type)
-        elif name == "cluster":
-            column = pa.repeat(pa.scalar(-1, field.type), size)
-        elif name in MADE_HERE:
-            column = pa.nulls(size, field.type)
+        elif name in FITTED:
+            column = fitted[name].cast(field.type)
         elif name in items.schema.names:
             column = items.column(name)
             column = column if column.type == field.type else pc.cast(column, field.type)
@@ -185,3 +188,22 @@ def _table_batch(
             column = pa.nulls(size, field.type)  # a user column that this source does not carry
         columns.append(column)
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _fitted(items: pa.RecordBatch, vectors: np.ndarray, fit: Fit | None) -> dict[str, pa.Array]:
+    """The columns that follow from the vectors and the fit, by name."""
+    size = items.num_rows
+    kinds = items.column("kind").unique().to_pylist()
+    own = None if fit is None or not kinds else fit.kinds.get(kinds[0])  # a part has one kind
+    if own is None:
+        nothing = pa.nulls(size, pa.float32())
+        return {"cluster": pa.repeat(pa.scalar(-1, pa.int32()), size), "x": nothing, "y": nothing}
+    from tasks.geometry.place import place
+
+    placed = place(own, vectors)
+    nowhere = np.isnan(placed.x)
+    return {
+        "cluster": pa.array(placed.cluster, pa.int32()),
+        "x": pa.array(placed.x, pa.float32(), mask=nowhere),
+        "y": pa.array(placed.y, pa.float32(), mask=nowhere),
+    }

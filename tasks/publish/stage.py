@@ -9,6 +9,7 @@ import pyarrow as pa
 from schemas.errors import VecmillError
 from schemas.progress import SILENT, Progress
 from schemas.refs import EmbedderRef, PlanRef
+from tasks.geometry.fit import Fit
 from tasks.publish.rows import replaced_rows, staged_rows, written_count
 from tasks.store.memory import frugal
 from tasks.store.workdir import Store
@@ -42,11 +43,13 @@ def stage(
     embedder: EmbedderRef,
     store: Store,
     schema: pa.Schema,
+    fit: Fit | None = None,
     progress: Progress = SILENT,
 ) -> Candidate:
     """Write the plan's rows and commit them detached; nothing of it is on main.
 
-    `schema` is the table's, with its metadata. Where this raises, no file is left behind.
+    `schema` is the table's, with its metadata; `fit` places the rows. Where this raises, no file
+    is left behind.
     """
     if plan.base_version != base.version:
         raise VecmillError(
@@ -54,7 +57,7 @@ def stage(
             f"{base.version}: plan again"
         )
     dataset = open_version(base.ref, base.version)
-    batches = staged_rows(plan, embedder, store, dataset, schema, progress)
+    batches = staged_rows(plan, embedder, store, dataset, schema, fit, progress)
     with frugal():
         if plan.overwrite or base.fragments == 0:
             staged = transaction.stage_overwrite(base, batches, schema, written_count(plan))

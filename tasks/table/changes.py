@@ -20,7 +20,7 @@ import polars as pl
 CLASSES = ("added", "removed", "changed", "metadata_only", "rejudged", "moved", "unchanged")
 
 _HASHES = ("content_hash", "row_hash")
-_VERDICT = ("duplicate_of", "duplicate_kind")
+_VERDICT = ("duplicate_of", "duplicate_kind", "duplicate_score")
 COLUMNS = ("id", "source", *_HASHES, *_VERDICT, "cluster")
 """All that is read of either version."""
 

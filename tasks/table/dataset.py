@@ -36,7 +36,8 @@ TAG_WAIT = 0.01
 TAG_CHANGED = ("not found", "while parsing", "trailing characters")
 """What Lance says of a tag that was deleted or moved while it was read."""
 
-BASE_COLUMNS = ["id", "content_hash", "row_hash", "duplicate_of", "duplicate_kind"]
+BASE_COLUMNS = ["id", "content_hash", "row_hash"]
+BASE_COLUMNS += ["duplicate_of", "duplicate_kind", "duplicate_score"]
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def base_rows(dataset: Any) -> pl.DataFrame:
     """What a build plans from.
 
     Returns columns id, content_hash (binary), row_hash (binary), duplicate_of, duplicate_kind,
-    rowaddr (uint64: fragment << 32 | offset), in table order.
+    duplicate_score (float32), rowaddr (uint64: fragment << 32 | offset), in table order.
     """
     missing = [name for name in BASE_COLUMNS if name not in dataset.schema.names]
     if missing:

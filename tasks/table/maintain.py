@@ -24,9 +24,11 @@ import polars as pl
 from schemas.manifest import Manifest
 from tasks.table.build_log import recorded_builds
 from tasks.table.cleanup import GRACE, Cleaned, clean_companion, clean_table
+from tasks.table.clusters import trim_clusters
 from tasks.table.compaction import Compacted, compact
 from tasks.table.companions import current_hold, judging_builds, sql_string
 from tasks.table.dataset import TableRef, open_main, read_tags, try_open
+from tasks.table.fits import trim_fits
 from tasks.table.history import is_conflict
 from tasks.table.index import build_indexes, index_rule, tidy_indexes
 from tasks.table.reconcile import last_with_same_rows, move_tag, reconcile
@@ -43,7 +45,7 @@ REJECTS_OF_BUILDS = 50
 UNRECORDED = timedelta(days=7)
 """Age of rejects whose build never wrote its record, from which on it is not under way any more."""
 
-COMPANIONS = ("builds", "rejects")
+COMPANIONS = ("builds", "rejects", "fits", "clusters")
 
 T = TypeVar("T")
 
@@ -68,6 +70,7 @@ class Upkeep:
     compacted: Compacted | None = None
     versions_removed: int = 0
     rejects_removed: int = 0
+    fits_removed: int = 0
     left: list[str] = field(default_factory=list)
 
 
@@ -93,6 +96,8 @@ def maintain_tables(ref: TableRef, name: str, rules: Rules, check: Callable[[], 
         done.releases = len(release_versions(read_tags(open_main(ref))))
     check()
     done.rejects_removed = _tried(lambda: trim_rejects(ref, rules.since), done, "old rejects") or 0
+    done.fits_removed = _tried(lambda: trim_old_fits(ref, rules.since), done, "old fits") or 0
+    _tried(lambda: trim_old_clusters(ref, rules.since), done, "old clusters")
     for beside in COMPANIONS:
         cleaned = _tried(
             lambda beside=beside: clean_companion(
@@ -165,6 +170,22 @@ def folder_bytes(folder: Path) -> int:
         except FileNotFoundError:
             continue
     return total
+
+
+def trim_old_fits(ref: TableRef, since: datetime | None = None) -> int:
+    """Drop the fits that no release names; returns how many.
+
+    One that is not named yet may be of a build under way: it stays until it is older than those.
+    """
+    named = {release.manifest.fit_id for release in list_releases(ref)}
+    before = min(datetime.now(UTC) - UNRECORDED, since or datetime.now(UTC))
+    return trim_fits(ref, {fit for fit in named if fit is not None}, before)
+
+
+def trim_old_clusters(ref: TableRef, since: datetime | None = None) -> int:
+    """Drop the clusters of builds that no release is of; returns how many rows."""
+    kept = {release.manifest.build_id for release in list_releases(ref)}
+    return trim_clusters(ref, kept, min(datetime.now(UTC) - UNRECORDED, since or datetime.now(UTC)))
 
 
 def _at_rest(ref: TableRef) -> bool:

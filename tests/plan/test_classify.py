@@ -36,6 +36,7 @@ def base_of(*parts: ItemsPart, duplicates: str | None = None, key: str = KEY) ->
         rows = rows.with_columns(
             pl.lit(None, pl.String).alias("duplicate_of"),
             pl.lit(None, pl.String).alias("duplicate_kind"),
+            pl.lit(None, pl.Float32).alias("duplicate_score"),
         )
     rows = rows.with_columns(pl.int_range(pl.len(), dtype=pl.UInt64).alias("rowaddr"))
     return Base(7, rows.select(NO_ROWS.columns), key)

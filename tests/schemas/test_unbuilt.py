@@ -31,13 +31,6 @@ def spec_with(path: str, value: Any) -> dict[str, Any]:
 
 
 REFUSED = [
-    ("dedupe.semantic", {"threshold": 0.95}, "dedupe.semantic", "expected null (the search for s"),
-    (
-        "cluster",
-        {"method": "kmeans", "k": "auto", "map": "pca"},
-        "cluster",
-        "expected null (clustering",
-    ),
     ("audit.canary", "refuse", "audit.canary", "expected off (the canary gate is not built yet)"),
     ("audit.verify", "warn", "audit.verify", "expected off (the verification gate is not built"),
     ("audit.drift", "warn", "audit.drift", "expected off (the drift gate is not built yet)"),
@@ -65,8 +58,6 @@ def test_an_unbuilt_option_is_refused_by_name(
 
 
 OFF = [
-    ("dedupe.semantic", None),
-    ("dedupe.semantic", None),
     ("cluster", None),
     ("audit.canary", "off"),
     ("audit.verify", False),  # what YAML 1.1 makes of a bare off
@@ -98,12 +89,6 @@ def test_every_entry_of_the_table_is_tested_and_names_a_field() -> None:
 def test_no_default_is_refused(tmp_path: Path) -> None:
     spec = parse_spec(spec_with("space", "handbook"), tmp_path, "space.yaml")
     assert unbuilt_mistakes(spec.model_dump(mode="json")) == []
-
-
-def test_below_a_refused_option_nothing_else_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SpecError) as caught:
-        parse_spec(spec_with("dedupe.semantic", {"treshold": 7}), tmp_path, "space.yaml")
-    assert [each.path for each in caught.value.mistakes] == ["dedupe.semantic"]
 
 
 def test_a_wrong_word_is_a_wrong_word_even_where_an_option_is_unbuilt(tmp_path: Path) -> None:

@@ -47,7 +47,6 @@ def test_the_designs_spec_names_what_is_not_built(design: dict, tmp_path: Path) 
         parse_spec(design, tmp_path, "DESIGN.md")
     unbuilt = [m.path for m in caught.value.mistakes if "not built yet" in str(m)]
     assert unbuilt == [
-        *("dedupe.semantic", "cluster"),
         *("audit.canary", "audit.verify", "audit.drift", "audit.recall"),
     ]
     others = [m.path for m in caught.value.mistakes if m.path not in unbuilt]
@@ -58,12 +57,11 @@ def test_the_designs_spec_names_what_is_not_built(design: dict, tmp_path: Path) 
 def test_the_designs_spec_without_those_is_right(design: dict, tmp_path: Path) -> None:
     design["sources"][0]["path"] = "docs/**/*.parquet"
     for above, names in {
-        "dedupe": ("semantic",),
         "audit": ("canary", "verify", "drift", "recall"),
     }.items():
         for name in names:
             del design[above][name]
-    del design["cluster"]
     spec = parse_spec(design, tmp_path, "DESIGN.md")
-    assert (spec.publish.keep, spec.cluster, spec.audit.recall) == (10, None, "off")
+    assert (spec.publish.keep, spec.audit.recall) == (10, "off")
+    assert (spec.cluster.k, spec.cluster.map) == ("auto", "pca")
     assert {path for _, path in key_paths(SpaceSpec)} >= set(design)

@@ -1,0 +1,1 @@
+"""Clusters and map: fits are made, extended, matched with those before them."""

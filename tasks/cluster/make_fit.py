@@ -1,0 +1,138 @@
+"""A fit from a sample: clusters, cells for the search of neighbours, a map; for each kind apart.
+
+    sample vectors ─ float16 and back, length 1 ─┬ k-means or HDBSCAN → centroids, ids, radii, reach
+                                                 ├ k-means → cells
+                                                 └ PCA or UMAP → map
+
+The same sample gives the same fit, and so the same name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from schemas.spec import ClusterSpec
+from tasks.cluster.clusters import clusters
+from tasks.cluster.maps import anchor_map, plane_map
+from tasks.geometry.fit import AnchorMap, Fit, KindFit, PlaneMap, named
+from tasks.geometry.kmeans import kmeans
+from tasks.geometry.unit import unit_vectors
+
+SAMPLE_ROWS = 50_000
+"""Most rows of a kind that a fit is made from: 400 for each of 128 clusters."""
+
+SAMPLE_BYTES = 128 << 20
+"""Most bytes of them, as float32."""
+
+MOST_CELLS = 4_096
+CELL_ROWS = 12
+CELL_ROUNDS = 10
+"""Most cells; rows of the sample that each needs; rounds of k-means: cells need to be compact, not
+the best there are."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows of one kind: distinct contents by least hash. `rows` of the kind there are in all."""
+
+    vectors: np.ndarray  # float32 (n, d)
+    contents: np.ndarray  # S16 (n)
+    rows: int
+
+
+def sample_rows(dimensions: int) -> int:
+    """How many rows of a kind a fit wants to see."""
+    return min(SAMPLE_ROWS, SAMPLE_BYTES // (4 * dimensions))
+
+
+def make_fit(samples: Mapping[str, Sample], spec: ClusterSpec | None, *, semantic: bool) -> Fit:
+    """A fit of every kind in `samples`. `spec` None: no clusters and no map; `semantic`: cells.
+
+    Raises `MissingExtraError` where `map: umap` is not installed.
+    """
+    return extend(None, samples, spec, semantic=semantic)
+
+
+def lacks(fit: Fit | None, kind: str, spec: ClusterSpec | None, *, semantic: bool) -> bool:
+    """Whether `extend` would add something to the fit of this kind."""
+    own = fit.kinds.get(kind) if fit else None
+    if own is None:
+        return spec is not None or semantic
+    if spec is not None and (not len(own.centroids) or (spec.map is not None and own.map is None)):
+        return True
+    return semantic and not len(own.cells)
+
+
+def extend(
+    fit: Fit | None,
+    samples: Mapping[str, Sample],
+    spec: ClusterSpec | None,
+    *,
+    semantic: bool,
+) -> Fit:
+    """`fit` with what it lacks for the kinds in `samples`: what it has stays, so ids and places do.
+
+    A sample without a single direction adds nothing.
+    """
+    kinds = dict(fit.kinds) if fit else {}
+    for kind, sample in sorted(samples.items()):
+        if lacks(fit, kind, spec, semantic=semantic):
+            made = _kind_fit(kind, sample, spec, semantic, kinds.get(kind))
+            if made is not None:
+                kinds[kind] = made
+    return named(kinds)
+
+
+def _kind_fit(
+    kind: str, sample: Sample, spec: ClusterSpec | None, semantic: bool, before: KindFit | None
+) -> KindFit | None:
+    unit = unit_vectors(sample.vectors)
+    usable = unit.any(axis=1)
+    unit, contents = unit[usable], sample.contents[usable]
+    if not len(unit):
+        return before
+    own = before or _empty(kind, unit.shape[1])
+    if spec is not None and not len(own.centroids):
+        found = clusters(unit, spec)
+        own = replace(
+            own,
+            method=spec.method,
+            rows=len(unit),
+            centroids=found.centroids,
+            ids=np.arange(len(found.centroids), dtype=np.int32),
+            radii=found.radii,
+            reach=found.reach,
+        )
+    if semantic and not len(own.cells):
+        own = replace(own, cells=_cells(unit, sample.rows))
+    if spec is not None and spec.map is not None and own.map is None:
+        own = replace(own, map=_map(unit, contents, spec.map))
+    return own
+
+
+def _empty(kind: str, dimensions: int) -> KindFit:
+    none = np.empty((0, dimensions), np.float32)
+    return KindFit(
+        kind=kind,
+        method="kmeans",
+        rows=0,
+        centroids=none,
+        ids=np.empty(0, np.int32),
+        radii=np.empty(0, np.float32),
+        reach=float("inf"),
+        cells=none,
+    )
+
+
+def _cells(unit: np.ndarray, rows: int) -> np.ndarray:
+    """As many cells as each has rows: the search for a row's neighbours then costs the least."""
+    wanted = round(max(rows, len(unit)) ** 0.5)
+    cells = max(1, min(wanted, MOST_CELLS, len(unit) // CELL_ROWS))
+    return kmeans(unit, cells, restarts=1, rounds=CELL_ROUNDS)
+
+
+def _map(unit: np.ndarray, contents: np.ndarray, kind: str) -> PlaneMap | AnchorMap:
+    return plane_map(unit) if kind == "pca" else anchor_map(unit, contents)

@@ -1,0 +1,68 @@
+"""What an earlier build found of semantic duplicates: `neighbours/<settings>.parquet`.
+
+A row for each slot that it judged, in their order: content_hash, group, through (int32, the row
+that it points to, −1 kept), score and its cells. The name digests everything that decides whether
+two contents are neighbours; whichever build wrote it, the verdicts in it hold for its rows, and
+`judge_more` makes of them those of other rows. So the latest replaces the one before.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.dedupe.judgement import UNKNOWN, Judgement
+from tasks.store.workdir import Store
+
+FOLDER = "neighbours"
+
+
+def find_known(store: Store, name: str, slots: pl.DataFrame) -> tuple[Judgement, np.ndarray | None]:
+    """What is known of `slots` (columns content_hash and group), in their order.
+
+    Returns the judgement, `UNKNOWN` for what must be judged, and the cells (int32
+    `(n, …)`, −2 where they are not known); None: those of no row are.
+    """
+    judgement = Judgement.unknown(slots.height)
+    path = store.find(FOLDER, name)
+    if path is None:
+        return judgement, None
+    table = pq.read_table(path)
+    old = pl.DataFrame(table.select(["content_hash", "group"])).with_row_index("old")
+    match = slots.select("content_hash", "group").join(
+        old, on=["content_hash", "group"], how="left", maintain_order="left"
+    )["old"]
+    at = match.cast(pl.Int64).fill_null(-1).to_numpy()
+    known = np.flatnonzero(at >= 0)
+    width = table.column("cells").type.list_size
+    held = table.column("cells").combine_chunks().flatten().to_numpy().reshape(-1, width)
+    cells = np.full((slots.height, width), UNKNOWN, np.int32)
+    cells[known] = held[at[known]]
+    # a row that stands elsewhere in the order now is a new one; the others keep their verdicts
+    known = known[at[known] >= np.maximum.accumulate(at[known])]
+    number = np.full(table.num_rows, UNKNOWN, np.int64)
+    number[at[known]] = known
+    through = table.column("through").to_numpy().astype(np.int64)
+    target = np.where(through >= 0, number[through], through)  # of one that left: unknown
+    judgement.through[known] = target[at[known]]
+    judgement.score[known] = table.column("score").to_numpy()[at[known]]
+    return judgement, cells
+
+
+def keep_known(
+    store: Store, name: str, slots: pl.DataFrame, judgement: Judgement, cells: np.ndarray
+) -> None:
+    """Write what was found, for the next build."""
+    flat = pa.array(cells.ravel(), pa.int32())
+    hashes = slots["content_hash"].to_arrow().cast(pa.binary()).cast(pa.binary(16))
+    columns = {
+        "content_hash": hashes,
+        "group": slots["group"].to_arrow().cast(pa.string()),
+        "through": pa.array(judgement.through, pa.int32()),
+        "score": pa.array(judgement.score, pa.float32()),
+        "cells": pa.FixedSizeListArray.from_arrays(flat, cells.shape[1]),
+    }
+    with store.create(FOLDER, name) as path:
+        pq.write_table(pa.table(columns), path, compression="none")

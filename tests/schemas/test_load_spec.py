@@ -71,12 +71,12 @@ def test_a_minimal_spec_gets_every_default(tmp_path: Path) -> None:
     assert spec.publish.tag == "prod"
     assert spec.expectations.max_reject_share == 0.05
     assert spec.dedupe.keep == ("earliest", "longest")
+    assert (spec.dedupe.near.threshold, spec.dedupe.semantic.threshold) == (0.7, 0.95)
+    assert (spec.cluster.method, spec.cluster.k, spec.cluster.map) == ("kmeans", "auto", "pca")
 
 
 def test_what_is_not_built_yet_resolves_to_off(tmp_path: Path) -> None:
     spec = load_spec(written(tmp_path, MINIMAL)).model_dump(mode="json")
-    assert spec["cluster"] is None
-    assert (spec["dedupe"]["near"], spec["dedupe"]["semantic"]) == (None, None)
     assert spec["audit"] == {
         "quality": "refuse",
         "canary": "off",

@@ -149,7 +149,7 @@ def test_keys_are_encoded_as_in_ids(tmp_path) -> None:
 def test_off_finds_nothing(tmp_path) -> None:
     store = Store(str(tmp_path))
     part = made_records(store, {"a": "same", "b": "same"})
-    assert find_near([part], [()], [], DedupeSpec(), store) == ""
+    assert find_near([part], [()], [], DedupeSpec(near=None), store) == ""
     assert not (tmp_path / "near").exists()
 
 

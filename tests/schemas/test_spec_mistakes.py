@@ -458,7 +458,7 @@ sources:
   - {name: docs, kind: text, path: table.csv, text: body, max_shrink: 2}
 chunk: {max_tokens: 64, overlap: 64}
 embedder: {kind: sentence-transformers}
-dedupe: {semantic: {threshold: 0.95}}
+audit: {drift: warn}
 publish: {tag: v0001}
 """
 
@@ -477,7 +477,7 @@ def test_ten_mistakes_are_ten_mistakes_in_the_order_of_the_file(tmp_path: Path) 
         ("sources[1].key", 7),
         ("chunk.overlap", 8),
         ("embedder.model", 9),
-        ("dedupe.semantic", 10),
+        ("audit.drift", 10),
         ("publish.tag", 11),
     ]
     head, *lines = str(caught.value).splitlines()

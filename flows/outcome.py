@@ -54,6 +54,7 @@ class Made:
     judged: bool = False  # by vectors, too: until then the plan may be provisional
     fit: Fit | None = None  # that rows are placed by
     fit_id: str | None = None  # also where nothing is placed
+    new_fit: bool = False  # it is not the release's
     input_hash: str = ""
     candidate: int | None = None  # its detached version
 

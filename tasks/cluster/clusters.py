@@ -21,6 +21,9 @@ BETTER = 0.02
 """A new start is taken when its rows lie this share nearer to their centroids than from the old
 ones: by less, two starts on the same rows differ too."""
 
+LIKE_ROUNDS = 10
+"""Of k-means from the old centroids: more of them gain next to nothing and move more ids."""
+
 REACH_SHARE = 0.99
 """The share of the sample that the reach of a fit holds."""
 
@@ -55,7 +58,7 @@ def _kmeans(unit: np.ndarray, spec: ClusterSpec, like: np.ndarray | None) -> Mad
     unit = unit[: max(TRAINING_ROWS, k * CLUSTER_ROWS)]
     centroids = kmeans(unit, k)
     if like is not None:
-        near = kmeans(unit, k, start=_start(unit, k, like))
+        near = kmeans(unit, k, start=_start(unit, k, like), rounds=LIKE_ROUNDS)
         if _mean_distance(unit, near) <= (1 + BETTER) * _mean_distance(unit, centroids):
             centroids = near
     return centroids, np.full(len(centroids), np.inf, np.float32)

@@ -18,8 +18,9 @@ ROWS = 10_000
 AXES = 50
 DENSE_ROWS = 5
 """PCA axes, and neighbours that tell how dense a place is. With these and the leaves of its tree it
-finds 60 of 60 planted topics and 46 of the 51 classes of Caltech-101; with 15 axes and the library's
-own choices 3 and 10."""
+finds 60 of 60 planted topics and 46 of the 51 classes of Caltech-101; with 15 axes and what the
+library chooses by itself
+3 and 10."""
 
 SMALLEST_SHARE = 0.005
 SMALLEST = 10

@@ -277,6 +277,16 @@ def test_a_refused_build_leaves_no_fit(fitted, spoiled):
     assert try_open(fitted.ref.companion("fits")) is None
 
 
+@pytest.mark.parametrize("place", ["flows.compose.append_rejects", "flows.compose.publish"])
+def test_a_build_killed_before_its_commit_is_done_again_with_the_same_fit(fitted, fails_at, place):
+    fails_at(fitted, place)
+    assert try_open(fitted.ref.companion("fits")).count_rows("role = 'fit'") == 1
+    manifest = fitted.build().manifest
+    assert (manifest.release, manifest.published) == ("v0001", True)
+    assert try_open(fitted.ref.companion("fits")).count_rows("role = 'fit'") == 1
+    assert_placed_by_its_fit(fitted, manifest)
+
+
 def test_a_fit_that_was_lost_is_named_with_the_way_on(fitted, texts):
     fit_id = fitted.build().manifest.fit_id
     shutil.rmtree(fitted.ref.companion("fits").path)

@@ -8,15 +8,23 @@ match     clusters that are still there keep the ids that they had
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
+from typing import Literal
+
+import numpy as np
 
 from schemas.errors import MissingExtraError
 from schemas.refs import EmbedderRef, ItemsPart, PlanRef
 from schemas.spec import ClusterSpec
 from tasks.cluster.sample import draw_samples
-from tasks.geometry.fit import Fit
+from tasks.geometry.fit import Fit, KindFit, named
 from tasks.store.workdir import Store
 from tasks.table.dataset import TableRef
+from tasks.table.fits import free_ids
+
+Anew = Literal["clusters", "all"]
+"""What of a fit is made anew: clusters and map, since the spec asks for others; or cells, too."""
 
 
 def refuse_missing_extra(spec: ClusterSpec | None) -> None:
@@ -38,8 +46,7 @@ def lacking(
 
 
 def fit_rows(
-    kept: Fit | None,
-    replaced: Fit | None,
+    known: Fit | None,
     kinds: Collection[str],
     spec: ClusterSpec | None,
     plan: PlanRef,
@@ -50,18 +57,32 @@ def fit_rows(
     store: Store,
     *,
     semantic: bool,
+    anew: Anew | None = None,
 ) -> Fit:
-    """`kept` with what it lacks for `kinds`; None: a fit from the ground up.
+    """`known` with what it lacks for `kinds`, or a fit of `kinds` in its place.
 
-    `replaced` is the fit whose clusters give their ids to those that take their place. See
-    `draw_samples` for the rows. Raises `MissingExtraError` where `map: umap` is not installed.
+    `anew`: what of it is made again; None: nothing, it is extended. See `draw_samples` for the
+    rows. Raises `MissingExtraError` where `map: umap` is not installed.
     """
-    from tasks.cluster.make_fit import extend, make_fit
-    from tasks.cluster.match_fits import match_fits
+    from tasks.cluster.make_fit import extend
+    from tasks.cluster.refit import refit
 
     samples = draw_samples(plan, items, kinds, embedder, table, version, store)
-    if kept is None:
-        fit = make_fit(samples, spec, semantic=semantic)
-    else:
-        fit = extend(kept, samples, spec, semantic=semantic)
-    return fit if replaced is None else match_fits(replaced, fit)
+    if known is None or anew is None:
+        return extend(known, samples, spec, semantic=semantic)
+    free = free_ids(table)
+    fit, _ = refit(known, samples, spec, semantic=semantic, first_free=free)
+    return named(
+        {
+            kind: _in_order(own, known.kinds.get(kind) if anew == "clusters" else None)
+            for kind, own in fit.kinds.items()
+        }
+    )
+
+
+def _in_order(own: KindFit, cells_of: KindFit | None) -> KindFit:
+    """The fit by cluster ids, as it is read again; with the cells of another that has some."""
+    order = np.argsort(own.ids)
+    if cells_of is not None and len(cells_of.cells) and len(own.cells):
+        own = replace(own, cells=cells_of.cells)
+    return replace(own, centroids=own.centroids[order], ids=own.ids[order], radii=own.radii[order])

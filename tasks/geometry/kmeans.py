@@ -9,6 +9,7 @@ give the same centroids.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,6 +29,9 @@ RESTARTS = 3
 
 SEEDED_FROM = 16
 """Rows for each centroid among which its seed is drawn."""
+
+MOST_TRIED = 512
+"""With more centroids a seed is drawn once: the cost of choosing grows with their square."""
 
 
 def kmeans(
@@ -69,19 +73,32 @@ def nearest(unit: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def seeds(unit: np.ndarray, k: int, draw: np.random.Generator) -> np.ndarray:
-    """At most `k` different rows of `unit`, each drawn the likelier the farther from the others."""
+    """At most `k` different rows of `unit`, each drawn the likelier the farther from the others.
+
+    Of a few draws the one is taken that leaves the rows nearest to what is chosen.
+    """
     some = unit[draw.choice(len(unit), min(len(unit), k * SEEDED_FROM), replace=False)]
     if len(some) == 0:
         return some
-    chosen, far = [0], np.full(len(some), np.inf, np.float32)
+    tries = 2 + int(math.log(k)) if k <= MOST_TRIED else 1
+    chosen, far = [0], _distances(some, some[:1])[0]
     while len(chosen) < min(k, len(some)):
-        far = np.minimum(far, np.maximum(1 - some @ some[chosen[-1]], 0))
-        far[far < COPY] = 0
         reach = np.cumsum(far, dtype=np.float64)
         if reach[-1] == 0:  # all that is left are copies of what was chosen
             break
-        chosen.append(int(np.searchsorted(reach, draw.random() * reach[-1], side="right")))
+        able = np.searchsorted(reach, draw.random(tries) * reach[-1], side="right")
+        left = np.minimum(far, _distances(some, some[able]))
+        best = int(left.sum(axis=1, dtype=np.float64).argmin())
+        chosen.append(int(able[best]))
+        far = left[best]
     return some[chosen]
+
+
+def _distances(some: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """`1 − cosine` of each of `points` to the rows, float32 `(points, n)`; 0 between copies."""
+    far = 1 - points @ some.T
+    far[far < COPY] = 0
+    return far
 
 
 COPY = 1e-6

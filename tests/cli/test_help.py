@@ -29,7 +29,7 @@ OPTIONS = {
     "hold": ["--json", "--reason", "--who"],
     "release-hold": ["--json", "--reason", "--who"],
     "accept": ["--json", "--reason", "--who"],
-    "maintain": ["--grace", "--json", "--keep", "--workdir-days"],
+    "maintain": ["--grace", "--json", "--keep", "--refit", "--workdir-days"],
     "forget": ["--id", "--json", "--key", "--reason", "--source", "--where", "--yes"],
 }
 """What scripts rely on: an option that goes, or a new one, is written down here."""

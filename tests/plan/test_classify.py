@@ -221,3 +221,14 @@ def test_input_hash_knows_items_and_judges_but_not_order(tmp_path):
         update={"expectations": spec.expectations.model_copy(update={"min_rows": 5})}
     )
     assert first != input_hash([], [one, two], [], stricter, "f")
+
+
+def test_another_score_is_another_verdict(tmp_path):
+    """A stale score would make the table depend on the builds that led to it."""
+    store = Store(str(tmp_path))
+    part = made_items(store, {"a": "one", "b": "one"})
+    marks = mark_exact([part], DedupeSpec(), store)
+    base = base_of(part, duplicates=marks)
+    stale = base.rows.with_columns(pl.col("duplicate_score") - 0.01)
+    plan = plan_of(store, part, Base(base.version, stale, base.vector_key))
+    assert classes(plan) == {"docs:a": "unchanged", "docs:b": "rejudged"}

@@ -18,6 +18,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+from flows.describing import described
 from flows.embedding import embed_rows, plan_rows
 from flows.engines import check_engine, settle_engine
 from flows.gather import gather
@@ -41,6 +42,7 @@ from tasks.geometry.fit import Fit
 from tasks.plan.input_hash import input_hash
 from tasks.publish.publish import publish
 from tasks.publish.stage import Candidate, discard, stage
+from tasks.table.clusters import append_clusters, drop_clusters
 from tasks.table.companions import append_build, append_rejects, current_hold, drop_rejects
 from tasks.table.fits import append_fit
 from tasks.table.releases import Release
@@ -162,6 +164,7 @@ def _stage_and_publish(
     )
     committed = False
     try:
+        made = described(job, standing, made, candidate.version)
         verdicts = _audit(job, standing, candidate, draft(job, standing, made), made.fit)
         made = replace(made, candidate=candidate.version, verdicts=(*made.verdicts, *verdicts))
         made = waive_gates(job, made)
@@ -183,7 +186,7 @@ def _stage_and_publish(
         job, manifest, release=release.name, version=release.version, published=True
     )
     run("publish", append_build, job.table, manifest)
-    report = write_build_report(job, manifest, made.rejects, release.version)
+    report = write_build_report(job, manifest, made.rejects, release.version, made.clusters)
     counts = manifest.counts
     message = (
         f"published {release.name} of {job.spec.space!r}: {counts.rows:,} rows "
@@ -200,6 +203,7 @@ def _commit(job: Job, candidate: Candidate, manifest: Manifest, made: Made) -> R
     if made.fit is not None and made.new_fit:
         run("publish", append_fit, job.table, made.fit)
     run("publish", append_rejects, job.table, job.build_id, made.rejects, job.overrides.retried)
+    run("publish", append_clusters, job.table, job.build_id, made.clusters)
     try:
         return job.runner.run("publish", publish, candidate, manifest, job.check_lease)
     except BaseException as error:
@@ -209,14 +213,16 @@ def _commit(job: Job, candidate: Candidate, manifest: Manifest, made: Made) -> R
 
 
 def _take_back_rejects(job: Job, candidate: Candidate, error: BaseException) -> None:
-    """Drop the rejects of a build that failed to publish; on a full disk that fails, too."""
+    """Drop what a build that failed to publish wrote beside; on a full disk that fails, too."""
     if is_committed(candidate.staged):
         return
     try:
         drop_rejects(job.table, job.build_id)
+        drop_clusters(job.table, job.build_id)
     except OSError as left:
         error.add_note(
-            f"its rejects stay in {job.table.companion('rejects').path}, of no build: {left}"
+            f"its rejects stay in {job.table.companion('rejects').path}, or its clusters beside "
+            f"them, of no build: {left}"
         )
 
 
@@ -317,6 +323,6 @@ def _refused(job: Job, standing: Standing, made: Made, names: tuple[str, ...], w
         message = f"{plan}A build would be refused by {', '.join(names)}: {why}. "
         return Outcome(manifest, code, f"{message}Nothing was written; {stands}")
     record_build(job, manifest, made.rejects)
-    report = write_build_report(job, manifest, made.rejects, made.candidate)
+    report = write_build_report(job, manifest, made.rejects, made.candidate, made.clusters)
     message = f"refused by {', '.join(names)}: {why}. Nothing was published; {stands}"
     return Outcome(manifest, code, message, report)

@@ -8,6 +8,7 @@
     workdir     vectors, then every file that holds one of them
     table       a new release without them, in files written anew; releases that held them retired
     rejects     theirs are deleted
+    clusters    named again, by the texts that are left
     clean       old versions and whatever no version refers to
     prove       what is left on disk is read and searched
 
@@ -31,6 +32,7 @@ from flows.rollback import finish_standing
 from flows.sweeping import sweep
 from schemas.manifest import Timings
 from schemas.spec import SpaceSpec
+from tasks.cluster.describe import describe_again
 from tasks.erase.asked import Request
 from tasks.erase.companions import (
     blank_builds,
@@ -45,6 +47,7 @@ from tasks.erase.rows import Stays, clean, erase_rows, refuse_bases, release_bas
 from tasks.erase.staged import sweep_staged
 from tasks.publish.publish import manifest_properties
 from tasks.store.leases import BusyError, HeldLease, hold_alone, living_leases
+from tasks.table.clusters import blank_clusters
 from tasks.table.companions import (
     append_build,
     append_event,
@@ -131,6 +134,7 @@ def _erase(
         clean(ref)
     drop_held_rejects(ref, asked)
     anchors = drop_anchors(ref, contents - kept)
+    _describe_again(ref, release or found.release)
     clean_companions(ref)
     texts = [*found.holding.texts, *found.staged.texts]
     proof = prove(ref, spec.workdir, asked, texts, contents, kept)
@@ -151,6 +155,16 @@ def _erase(
         return _ended(spec, found, FAILED, _not_proved(spec, proof), figures, proof)
     _record(ref, request, operation, who, figures, proof)
     return _ended(spec, found, PUBLISHED, _done(spec, figures, proof), figures, proof)
+
+
+def _describe_again(ref: TableRef, release: Release | None) -> None:
+    """Name the clusters of what stands by the texts that are left; of other builds no word stays.
+
+    Terms may come from a text that is to be forgotten, and be carried on long after it left.
+    """
+    if try_open(ref.companion("clusters")) is not None:
+        records = [] if release is None else describe_again(ref, release)
+        blank_clusters(ref, "" if release is None else release.manifest.build_id, records)
 
 
 def _record(

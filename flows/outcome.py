@@ -24,6 +24,7 @@ from schemas.manifest import (
 from schemas.refs import PlanRef, RejectsRef
 from tasks.geometry.fit import Fit
 from tasks.table.attempts import NOTHING_TRIED, Tally
+from tasks.table.clusters import ClusterRecord
 
 PUBLISHED, FAILED, WRONG, REFUSED = 0, 1, 2, 3
 """Exit codes: published or nothing to do; anything else; wrong spec or command; refused."""
@@ -54,6 +55,7 @@ class Made:
     judged: bool = False  # by vectors, too: until then the plan may be provisional
     fit: Fit | None = None  # that rows are placed by
     fit_id: str | None = None  # also where nothing is placed
+    clusters: tuple[ClusterRecord, ...] = ()  # of the candidate
     new_fit: bool = False  # it is not the release's
     input_hash: str = ""
     candidate: int | None = None  # its detached version

@@ -14,6 +14,7 @@ from schemas.manifest import Manifest
 from schemas.refs import RejectsRef
 from tasks.table.attempts import Tally
 from tasks.table.build_log import embedding_rate_of, has_record, last_input_hash
+from tasks.table.clusters import ClusterRecord, copy_clusters
 from tasks.table.companions import append_build, append_rejects, copy_rejects
 from tasks.table.dataset import TableRef, open_version
 from tasks.table.releases import Release, tagged_release
@@ -51,7 +52,7 @@ def record_missing(job: Job, release: Release | None) -> None:
 def record_release(ref: TableRef, release: Release, by: str | None = None) -> None:
     """Write the record of a published build unless it is there; `by`: another build that does it.
 
-    A rollback gets the rejects of the release whose state it brought back.
+    A rollback gets the rejects and clusters of the release whose state it brought back.
     """
     name = release.manifest.build_id
     if has_record(ref, name):
@@ -60,6 +61,7 @@ def record_release(ref: TableRef, release: Release, by: str | None = None) -> No
         restored = tagged_release(ref, release.rollback_to)
         if restored is not None:
             copy_rejects(ref, restored.manifest.build_id, name)
+            copy_clusters(ref, restored.manifest.build_id, name)
     append_build(ref, release.manifest, after={"recorded_by": by} if by else {})
 
 
@@ -74,7 +76,11 @@ def report_path(workdir: str, space: str, build_id: str) -> Path:
 
 
 def write_build_report(
-    job: Job, manifest: Manifest, rejects: Sequence[RejectsRef], version: int | None
+    job: Job,
+    manifest: Manifest,
+    rejects: Sequence[RejectsRef],
+    version: int | None,
+    clusters: Sequence[ClusterRecord] = (),
 ) -> Path:
     """Write the build's report, from the release or the candidate at `version` if there is one."""
     from tasks.report.collect import collect
@@ -83,7 +89,7 @@ def write_build_report(
     with timed(job.runner.seconds, "publish"):
         dataset = None if version is None else open_version(job.table, version)
         path = report_path(job.spec.workdir, job.spec.space, job.build_id)
-        return write_report(collect(dataset, manifest, _batches(rejects)), path)
+        return write_report(collect(dataset, manifest, _batches(rejects), clusters), path)
 
 
 def _batches(rejects: Sequence[RejectsRef]) -> Iterator[pa.RecordBatch]:

@@ -10,6 +10,7 @@ from tasks.query.builds import find_build
 from tasks.query.releases import find_release
 from tasks.report.collect import collect
 from tasks.report.render import write_report
+from tasks.table.clusters import clusters_for
 from tasks.table.companions import read_rejects
 from tasks.table.dataset import TableRef, open_version
 
@@ -31,4 +32,5 @@ def report_of(spec: SpaceSpec, *, release: str | None = None, build: str | None 
         return path
     dataset = None if version is None else open_version(TableRef.of(spec), version)
     rejects = read_rejects(TableRef.of(spec), manifest.build_id)
-    return write_report(collect(dataset, manifest, rejects), path)
+    clusters = clusters_for(TableRef.of(spec), manifest)
+    return write_report(collect(dataset, manifest, rejects, clusters), path)

@@ -186,5 +186,5 @@ def clean_companions(ref: TableRef) -> None:
                 materialize_deletions=True, materialize_deletions_threshold=0.0
             )
     # of the log no row is ever deleted, and its order counts
-    for name in ("rejects", "fits", "builds"):
+    for name in ("rejects", "fits", "clusters", "builds"):
         clean(ref.companion(name))

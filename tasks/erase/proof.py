@@ -89,6 +89,7 @@ def prove(
         dataset = try_open(table)
         if dataset is not None:
             said += _look_at_table(table, dataset, asked, named, proof)
+    _look_at_clusters(ref.companion("clusters"), asked, proof)
     for path in staged_files(root):
         if path.suffix == ".parquet":
             _look_at_parquet(path, asked, frozenset(contents) - frozenset(kept), proof)
@@ -185,6 +186,21 @@ def _look_at_table(ref: TableRef, dataset: Any, asked: Asked, named: Any, proof:
     return " ".join(said)
 
 
+def _look_at_clusters(ref: TableRef, asked: Asked, proof: Proof) -> None:
+    """A finding for each file of `<space>__clusters` in which a record stands for a cluster."""
+    from lance.file import LanceFileReader
+
+    dataset = try_open(ref)
+    files = {path for version in versions_of(dataset) for path in version.data} if dataset else ()
+    for path in sorted(files):
+        place, options = f"{ref.path}/{path}", ref.options()
+        reader = LanceFileReader(place, storage_options=options, columns=["representatives"])
+        rows = pl.DataFrame(reader.read_all().to_table())
+        ids = rows["representatives"].explode().cast(pl.String)
+        if named := int(asked.named(ids).sum()):
+            proof.findings.append(f"{place}: {named} rows of the records stand for clusters")
+
+
 def _data_batches(ref: TableRef, path: str) -> Iterator[pa.RecordBatch]:
     from lance.file import LanceFileReader
 
@@ -248,6 +264,8 @@ def _holds(column: pa.ChunkedArray, needle: bytes) -> bool:
     import pyarrow.compute as pc
 
     kind = column.type
+    if pa.types.is_list(kind):
+        return _holds(pc.list_flatten(column), needle)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         text = needle.decode("utf-8", "surrogatepass") if _is_text(needle) else None
         return text is not None and bool(pc.any(pc.match_substring(column, text)).as_py())

@@ -1,27 +1,30 @@
 """From a table version to what its report shows: bounded samples, streamed columns, fixed order.
 
 dataset (a release or a candidate) + manifest + rejects
-  → rows by source · duplicate groups · sample of vectors → norms, picture → ReportData
+  → rows by source · duplicate groups · clusters · sample of vectors → norms, picture → ReportData
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.arrow import TABLE_NAMES
-from schemas.identity import has_text_form
 from schemas.manifest import Manifest
+from tasks.geometry.typical import typical_points
 from tasks.query.rejects import group_rejects
 from tasks.query.snippet import one_line
+from tasks.report.colours import cluster_colouring, colourings
 from tasks.report.data import (
-    Colouring,
+    Cluster,
     DuplicateGroup,
     Histogram,
+    MapLabel,
     Member,
     Picture,
     ReportData,
@@ -29,6 +32,7 @@ from tasks.report.data import (
 from tasks.report.geometry import norm_histogram, principal_plane
 from tasks.report.pictures import shrink
 from tasks.report.sample import Sample, sample_offsets
+from tasks.table.clusters import LABEL_TERMS, ClusterRecord
 
 POINTS = 3_000
 """Points of a picture: more of them overlap and make the page slow on a phone."""
@@ -42,21 +46,29 @@ GROUPS = 8
 COPIES = 5
 """Copies shown of each group."""
 
-COLOURS = 10
-"""Values that get a colour of their own; the rest share one called "other"."""
+CLUSTERS = 24
+"""Clusters shown with the rows that stand for them, the largest first."""
 
-COLOURINGS = 6
-"""Columns that the picture can be coloured by."""
+STANDING_FOR = 3
+"""Rows shown of each cluster."""
+
+LABEL = 60
+"""Code points of a cluster's name on the page."""
 
 SNIPPET = 200
 """Code points of a text that the page carries for a row."""
 
 
-def collect(dataset: Any, manifest: Manifest, rejects: Iterable[pa.RecordBatch] = ()) -> ReportData:
+def collect(
+    dataset: Any,
+    manifest: Manifest,
+    rejects: Iterable[pa.RecordBatch] = (),
+    clusters: Sequence[ClusterRecord] = (),
+) -> ReportData:
     """What the report of `manifest`'s build shows.
 
     `dataset` is the Lance dataset of the release or candidate, or None where there is none any
-    more; `rejects` are batches of `schemas.arrow.REJECTS`.
+    more; `rejects` are batches of `schemas.arrow.REJECTS`, `clusters` those of its rows.
     """
     groups = group_rejects(rejects)
     if dataset is None:
@@ -65,13 +77,16 @@ def collect(dataset: Any, manifest: Manifest, rejects: Iterable[pa.RecordBatch] 
     norms, pictures = [], []
     for sample in samples:
         norms.append(_norms(dataset, sample))
-        pictures.append(_picture(dataset, sample))
+        pictures.append(_picture(dataset, sample, manifest, clusters))
+    shown = _clusters(dataset, clusters, {sample.kind: sample.of for sample in samples})
     return ReportData(
         manifest=manifest,
         rejects=groups,
         duplicates=_duplicates(dataset),
         norms=norms,
         pictures=pictures,
+        clusters=shown,
+        clusters_left=sum(each.size > 0 for each in clusters) - len(shown),
         rows_by_source=_rows_by_source(dataset),
     )
 
@@ -105,20 +120,95 @@ def _norms(dataset: Any, sample: Sample) -> Histogram:
     )
 
 
-def _picture(dataset: Any, sample: Sample) -> Picture:
+def _picture(
+    dataset: Any, sample: Sample, manifest: Manifest, clusters: Sequence[ClusterRecord]
+) -> Picture:
+    """On the map of the build's fit, where its rows have a place there; else on two components."""
     offsets = sample.offsets[:POINTS]
-    plane, explained = principal_plane(_vectors(dataset, offsets))
     users = [name for name in dataset.schema.names if name not in TABLE_NAMES]
-    columns = ["id", "text", "thumbnail", "source", "duplicate_kind", *users]
+    columns = ["id", "text", "thumbnail", "source", "duplicate_kind", "cluster", "x", "y", *users]
     rows = dataset.take(offsets.tolist(), columns=columns)
+    plane = _places(rows)
+    placed = np.isfinite(plane).all(axis=1)
+    if placed.any():
+        rows, plane = rows.filter(pa.array(placed)), plane[placed]
+        drawn: dict[str, Any] = {"fit_id": manifest.fit_id, "method": _map_of(manifest)}
+    else:
+        plane, explained = principal_plane(_vectors(dataset, offsets))
+        drawn = {"explained": explained}
+    mine = [each for each in clusters if each.kind == sample.kind]
+    numbers = pc.fill_null(rows.column("cluster"), -1).to_numpy()
+    labels = _labels(mine, numbers, plane)
+    first = cluster_colouring(numbers, labels)
     return Picture(
         kind=sample.kind,
         x=tuple(plane[:, 0].round(4).tolist()),
         y=tuple(plane[:, 1].round(4).tolist()),
         members=_members(rows),
-        colourings=_colourings(rows, users),
-        explained=explained,
+        colourings=(*first, *colourings(rows, users)),
         of=sample.of,
+        labels=labels,
+        **drawn,
+    )
+
+
+def _places(rows: pa.Table) -> np.ndarray:
+    """x and y as float64 `(n, 2)`; NaN where there are none."""
+    return np.stack(
+        [
+            rows.column(name).to_numpy(zero_copy_only=False).astype(np.float64)
+            if rows.column(name).null_count < rows.num_rows
+            else np.full(rows.num_rows, np.nan)
+            for name in ("x", "y")
+        ],
+        axis=1,
+    )
+
+
+def _map_of(manifest: Manifest) -> str | None:
+    settings = manifest.resolved_spec.get("cluster")
+    return settings.get("map") if isinstance(settings, dict) else None
+
+
+def _labels(
+    clusters: Sequence[ClusterRecord], numbers: np.ndarray, plane: np.ndarray
+) -> tuple[MapLabel, ...]:
+    """A label for each cluster with a row in the picture, the largest first."""
+    typical = typical_points(plane, numbers)
+    known = {each.cluster: each for each in clusters}
+    counted = dict(zip(*np.unique(numbers, return_counts=True), strict=True))
+    order = sorted(
+        (number for number in typical if number >= 0),
+        key=lambda number: (-(known[number].size if number in known else counted[number]), number),
+    )
+    return tuple(
+        MapLabel(
+            one_line(known[number].name, LABEL) if number in known else f"cluster {number}",
+            number,
+            *(round(float(value), 4) for value in plane[typical[number]]),
+        )
+        for number in order
+    )
+
+
+def _clusters(
+    dataset: Any, records: Sequence[ClusterRecord], totals: dict[str, int]
+) -> tuple[Cluster, ...]:
+    """The largest clusters with rows that stand for them."""
+    largest = sorted((r for r in records if r.size), key=lambda r: (-r.size, r.kind, r.cluster))
+    largest = largest[:CLUSTERS]
+    wanted = [name for record in largest for name in record.representatives[:STANDING_FOR]]
+    found = _by_id(dataset, wanted) if wanted else {}
+    return tuple(
+        Cluster(
+            record.kind,
+            one_line(record.name, LABEL),
+            tuple(one_line(term, LABEL) for term in record.terms[LABEL_TERMS:]),
+            record.size,
+            totals.get(record.kind, record.size),
+            tuple(found[n] for n in record.representatives[:STANDING_FOR] if n in found),
+        )
+        for record in largest
     )
 
 
@@ -127,37 +217,6 @@ def _members(rows: pa.Table) -> tuple[Member, ...]:
     return tuple(
         Member(id=key, text=one_line(text, SNIPPET) if text else None, thumbnail=shrink(picture))
         for key, text, picture in zip(*columns, strict=True)
-    )
-
-
-def _colourings(rows: pa.Table, users: list[str]) -> tuple[Colouring, ...]:
-    """The columns with values to tell apart by colour; one of several values comes first."""
-    found = []
-    for name in ["source", *users, "duplicate_kind"]:
-        if not has_text_form(rows.column(name).type) or len(found) == COLOURINGS:
-            continue
-        values = pl.Series(name, rows.column(name).cast(pa.string()))
-        values = values.fill_null("kept" if name == "duplicate_kind" else "(none)")
-        colouring = _colouring(name, values)
-        if name == "source" or len(colouring.names) > 1:
-            found.append(colouring)
-    return tuple(sorted(found, key=lambda colouring: len(colouring.names) < 2))
-
-
-def _colouring(name: str, values: pl.Series) -> Colouring:
-    """The most frequent values by name; a column where each is rare has nothing to show."""
-    counted = values.value_counts(sort=False).sort(["count", name], descending=[True, False])
-    shown = counted[name].head(COLOURS).to_list()
-    covered = int(counted["count"].head(COLOURS).sum())
-    if name != "source" and covered < len(values) / 10:
-        return Colouring(name, (), ())
-    order = sorted(shown)
-    codes = values.replace_strict(
-        order, list(range(len(order))), default=len(order), return_dtype=pl.Int64
-    )
-    names = [one_line(value, 40) or "(blank)" for value in order]
-    return Colouring(
-        name, (*names, "other") if covered < len(values) else tuple(names), tuple(codes.to_list())
     )
 
 

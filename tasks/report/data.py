@@ -53,29 +53,60 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Colouring:
-    """A column that the picture can be coloured by: `names[codes[i]]` is point i's value."""
+    """A column that the picture can be coloured by: `names[codes[i]]` is point i's value.
+
+    `tones[code]` is its colour: a place in the palette, −1 for grey. The palette of an `ordered`
+    column goes from low to high.
+    """
 
     column: str
     names: tuple[str, ...]
     codes: tuple[int, ...]
+    tones: tuple[int, ...] = ()
+    ordered: bool = False
+
+
+@dataclass(frozen=True)
+class MapLabel:
+    """The name of a cluster, where it stands on the map; the largest come first."""
+
+    name: str
+    cluster: int
+    x: float
+    y: float
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A sample of one kind's vectors on their first two principal components."""
+    """A sample of one kind's vectors: on the map of a fit, else on two principal components."""
 
     kind: str
     x: tuple[float, ...]
     y: tuple[float, ...]
     members: tuple[Member, ...]
     colourings: tuple[Colouring, ...]
-    explained: float  # share of the variance that the two axes carry
     of: int
+    explained: float | None = None  # share of the variance on the two axes; None: a fit's map
+    fit_id: str | None = None
+    method: str | None = None  # of the fit's map: pca | umap
+    labels: tuple[MapLabel, ...] = ()
 
     @property
     def sampled(self) -> int:
         """How many points are drawn."""
         return len(self.x)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster of one kind: name, further terms, `size` of `of` rows, and some rows."""
+
+    kind: str
+    name: str
+    terms: tuple[str, ...]
+    size: int
+    of: int
+    members: tuple[Member, ...]
 
 
 @dataclass(frozen=True)
@@ -91,6 +122,8 @@ class ReportData:
     duplicates: Sequence[DuplicateGroup] = ()
     norms: Sequence[Histogram] = ()
     pictures: Sequence[Picture] = ()
+    clusters: Sequence[Cluster] = ()
+    clusters_left: int = 0  # that are not shown
     rows_by_source: Mapping[str, int] = field(default_factory=dict)
     rows_seen: bool = True
 

@@ -125,9 +125,26 @@ def _picture_json(picture: Picture) -> dict[str, Any]:
         "text": [member.text for member in picture.members],
         "thumbnail": [m.thumbnail and data_uri(m.thumbnail) for m in picture.members],
         "colourings": [
-            {"column": c.column, "names": c.names, "codes": c.codes} for c in picture.colourings
+            {
+                "column": c.column,
+                "names": c.names,
+                "codes": c.codes,
+                "tones": c.tones,
+                "ordered": c.ordered,
+            }
+            for c in picture.colourings
         ],
+        "labels": [
+            {"name": each.name, "cluster": each.cluster, "x": each.x, "y": each.y}
+            for each in picture.labels
+        ],
+        "cluster": _cluster_codes(picture),
     }
+
+
+def _cluster_codes(picture: Picture) -> tuple[int, ...]:
+    """The place of each point's cluster among the labels: what the tip says of a point."""
+    return picture.colourings[0].codes if picture.labels else ()
 
 
 def _bars(histogram: Histogram) -> list[dict[str, float]]:

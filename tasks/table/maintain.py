@@ -24,6 +24,7 @@ import polars as pl
 from schemas.manifest import Manifest
 from tasks.table.build_log import recorded_builds
 from tasks.table.cleanup import GRACE, Cleaned, clean_companion, clean_table
+from tasks.table.clusters import trim_clusters
 from tasks.table.compaction import Compacted, compact
 from tasks.table.companions import current_hold, judging_builds, sql_string
 from tasks.table.dataset import TableRef, open_main, read_tags, try_open
@@ -44,7 +45,7 @@ REJECTS_OF_BUILDS = 50
 UNRECORDED = timedelta(days=7)
 """Age of rejects whose build never wrote its record, from which on it is not under way any more."""
 
-COMPANIONS = ("builds", "rejects", "fits")
+COMPANIONS = ("builds", "rejects", "fits", "clusters")
 
 T = TypeVar("T")
 
@@ -96,6 +97,7 @@ def maintain_tables(ref: TableRef, name: str, rules: Rules, check: Callable[[], 
     check()
     done.rejects_removed = _tried(lambda: trim_rejects(ref, rules.since), done, "old rejects") or 0
     done.fits_removed = _tried(lambda: trim_old_fits(ref, rules.since), done, "old fits") or 0
+    _tried(lambda: trim_old_clusters(ref, rules.since), done, "old clusters")
     for beside in COMPANIONS:
         cleaned = _tried(
             lambda beside=beside: clean_companion(
@@ -178,6 +180,12 @@ def trim_old_fits(ref: TableRef, since: datetime | None = None) -> int:
     named = {release.manifest.fit_id for release in list_releases(ref)}
     before = min(datetime.now(UTC) - UNRECORDED, since or datetime.now(UTC))
     return trim_fits(ref, {fit for fit in named if fit is not None}, before)
+
+
+def trim_old_clusters(ref: TableRef, since: datetime | None = None) -> int:
+    """Drop the clusters of builds that no release is of; returns how many rows."""
+    kept = {release.manifest.build_id for release in list_releases(ref)}
+    return trim_clusters(ref, kept, min(datetime.now(UTC) - UNRECORDED, since or datetime.now(UTC)))
 
 
 def _at_rest(ref: TableRef) -> bool:

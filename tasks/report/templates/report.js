@@ -2,7 +2,11 @@
 // Draws each picture on its canvas; every text from a document goes through textContent.
 const LIGHT = ["#2f7f79", "#d9822b", "#4f7fc0", "#c04f6b", "#8a9a2e", "#8566b5", "#3fa3b8", "#a8673c", "#5a9c5e", "#b57fb0", "#9aa19e"];
 const DARK = ["#4fb0a7", "#eba35a", "#7aa7e6", "#e07f98", "#b5c45c", "#ab92dc", "#6cc5d8", "#cf9268", "#84c488", "#d3a5cf", "#737d79"];
-const RADIUS = 3.2, REACH = 14, MARGIN = 18, SIDE = 36, CELL = 46;
+// Low to high, told apart in print and by colour-blind eyes too.
+const STEPS_LIGHT = ["#c9d9a6", "#8fc29a", "#56a49b", "#33829a", "#2d5f8f", "#2b3a73"];
+const STEPS_DARK = ["#35457f", "#3b6b9e", "#3f90a8", "#5fb3a6", "#9acfa0", "#dbe6b2"];
+const NARROW = 560, LABEL_ROW = 17, NARROW_ROW = 25, HALO = 4;
+const RADIUS = 3.2, REACH = 14, MARGIN = 18, FRAME = 24, SIDE = 36, CELL = 46;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 const pictures = JSON.parse(document.getElementById("pictures").textContent);
@@ -15,7 +19,7 @@ function span(values) {
 
 function setUp(picture, index) {
   const pick = (tag) => document.querySelector(`${tag}[data-picture="${index}"]`);
-  const canvas = pick("canvas"), select = pick("select"), legend = pick("ul");
+  const canvas = pick("canvas"), select = pick("select"), legend = pick("ul"), named = pick("input");
   const tip = canvas.nextElementSibling, pen = canvas.getContext("2d");
   const [x0, dx] = span(picture.x), [y0, dy] = span(picture.y);
   const images = picture.thumbnail.map((source) => {
@@ -27,9 +31,10 @@ function setUp(picture, index) {
   let colouring = picture.colourings[0], hidden = new Set(), hovered = -1, px = [], py = [];
 
   function colour(code) {
-    const palette = dark.matches ? DARK : LIGHT;
-    const other = colouring.names[code] === "other" || code >= palette.length;
-    return palette[other ? palette.length - 1 : code];
+    const palette = dark.matches ? DARK : LIGHT, steps = dark.matches ? STEPS_DARK : STEPS_LIGHT;
+    const tone = colouring.tones[code];
+    if (tone === undefined || tone < 0) return palette[palette.length - 1];
+    return colouring.ordered ? steps[tone] : palette[tone];
   }
 
   function draw() {
@@ -37,11 +42,13 @@ function setUp(picture, index) {
     canvas.width = width * ratio;
     canvas.height = height * ratio;
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    const scale = Math.min((width - 2 * MARGIN) / dx, (height - 2 * MARGIN) / dy);
+    const margin = images.some(Boolean) ? FRAME : MARGIN;
+    const scale = Math.min((width - 2 * margin) / dx, (height - 2 * margin) / dy);
     // The axes keep one scale while that leaves no large part of the canvas empty.
-    const sx = Math.min((width - 2 * MARGIN) / dx, scale * 2), sy = Math.min((height - 2 * MARGIN) / dy, scale * 2);
-    px = picture.x.map((x) => width / 2 + (x - x0 - dx / 2) * sx);
-    py = picture.y.map((y) => height / 2 - (y - y0 - dy / 2) * sy);
+    const sx = Math.min((width - 2 * margin) / dx, scale * 2), sy = Math.min((height - 2 * margin) / dy, scale * 2);
+    const across = (x) => width / 2 + (x - x0 - dx / 2) * sx, up = (y) => height / 2 - (y - y0 - dy / 2) * sy;
+    px = picture.x.map(across);
+    py = picture.y.map(up);
     pen.globalAlpha = picture.x.length > 1500 ? 0.62 : 0.8;
     for (let i = 0; i < px.length; i++) {
       const code = colouring.codes[i];
@@ -53,6 +60,7 @@ function setUp(picture, index) {
     }
     pen.globalAlpha = 1;
     thumbnails();
+    if (!named || named.checked) labels(across, up, width, height);
     if (hovered >= 0) {
       pen.strokeStyle = getComputedStyle(document.body).color;
       pen.lineWidth = 2;
@@ -78,6 +86,35 @@ function setUp(picture, index) {
     });
   }
 
+  // Names of clusters, the largest first; one that finds no free place beside the others is left out.
+  function labels(across, up, width, height) {
+    // Under a picture rather than over it.
+    const rows = images.some(Boolean) ? [1.7, -1.7, 2.7, -2.7] : width < NARROW ? [0, -1, 1] : [0, -1, 1, -2, 2];
+    const narrow = width < NARROW, apart = narrow ? NARROW_ROW : LABEL_ROW, taken = [], style = getComputedStyle(document.body);
+    pen.font = `600 ${narrow ? 11.5 : 12.5}px ${style.fontFamily}`;
+    pen.textAlign = "center";
+    pen.textBaseline = "middle";
+    pen.lineJoin = "round";
+    for (const [at, label] of picture.labels.entries()) {
+      if (colouring.column === "cluster" && hidden.has(at)) continue;
+      const words = label.name.split(", ");
+      const text = narrow ? words.slice(0, 2).join(", ") : label.name;
+      const w = pen.measureText(text).width / 2 + 5, x = Math.min(Math.max(across(label.x), w), width - w);
+      for (const step of rows) {
+        const y = up(label.y) + step * LABEL_ROW;
+        const free = y > LABEL_ROW / 2 && y < height - LABEL_ROW / 2 && taken.every(([a, b, half]) => Math.abs(a - x) >= half + w || Math.abs(b - y) >= apart);
+        if (!free) continue;
+        taken.push([x, y, w]);
+        pen.lineWidth = HALO;
+        pen.strokeStyle = style.getPropertyValue("--page");
+        pen.strokeText(text, x, y);
+        pen.fillStyle = style.color;
+        pen.fillText(text, x, y);
+        break;
+      }
+    }
+  }
+
   function nearest(x, y) {
     let best = -1, reach = REACH * REACH;
     for (let i = 0; i < px.length; i++) {
@@ -101,9 +138,14 @@ function setUp(picture, index) {
     const id = document.createElement("code");
     id.textContent = picture.id[i];
     tip.append(id);
-    const value = document.createElement("code");
-    value.textContent = `${colouring.column}: ${colouring.names[colouring.codes[i]]}`;
-    tip.append(value);
+    const said = [`${colouring.column}: ${colouring.names[colouring.codes[i]]}`];
+    const label = picture.labels[picture.cluster[i]];
+    if (label && colouring.column !== "cluster") said.push(`cluster: ${label.name}`);
+    for (const line of said) {
+      const value = document.createElement("code");
+      value.textContent = line;
+      tip.append(value);
+    }
     const left = Math.min(px[i] + 14, canvas.clientWidth - tip.offsetWidth - 4);
     const below = py[i] + 14 + tip.offsetHeight < canvas.clientHeight;
     tip.style.left = `${Math.max(4, left)}px`;
@@ -152,6 +194,7 @@ function setUp(picture, index) {
     hidden = new Set();
     refresh();
   });
+  if (named) named.addEventListener("change", draw);
   canvas.addEventListener("pointermove", point);
   canvas.addEventListener("pointerdown", point);
   canvas.addEventListener("pointerleave", () => { hovered = -1; show(-1); draw(); });

@@ -31,6 +31,9 @@ UMAP_SPREAD = 0.1
 
 SEED = 20_261_120
 
+BATCH_ROWS = 8_192
+"""Rows taken to float64 at a time."""
+
 
 def plane_map(unit: np.ndarray, _contents: np.ndarray, like: Map | None = None) -> PlaneMap:
     """The two directions in which the unit vectors float32 `(n, d)` vary most (PCA).
@@ -39,7 +42,10 @@ def plane_map(unit: np.ndarray, _contents: np.ndarray, like: Map | None = None) 
     Missing axes (fewer than two dimensions) are zero.
     """
     mean = unit.mean(axis=0, dtype=np.float64)
-    second = unit.T.astype(np.float64) @ unit / len(unit) - np.outer(mean, mean)
+    second = -np.outer(mean, mean)
+    for start in range(0, len(unit), BATCH_ROWS):
+        some = unit[start : start + BATCH_ROWS].astype(np.float64)
+        second += some.T @ some / len(unit)
     found = np.linalg.eigh(second)[1][:, ::-1][:, :2]
     largest = found[np.abs(found).argmax(axis=0), np.arange(found.shape[1])]
     axes = np.zeros((unit.shape[1], 2))

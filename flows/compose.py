@@ -18,12 +18,13 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+from flows.describing import described
 from flows.embedding import embed_rows, plan_rows
 from flows.engines import check_engine, settle_engine
 from flows.gather import gather
 from flows.guards import embedding_verdicts, needs_build, needs_yes, shrink_verdicts
 from flows.job import Job, open_job
-from flows.judging import check_fit, described, judge_rows, wants_fit
+from flows.judging import check_fit, judge_rows, standing_fit_id
 from flows.outcome import PUBLISHED, REFUSED, WRONG, Made, Outcome, draft, finished, retry_in_words
 from flows.progress import StageBars
 from flows.recording import embedding_rate, record_build, record_inputs, write_build_report
@@ -199,7 +200,7 @@ def _stage_and_publish(
 def _commit(job: Job, candidate: Candidate, manifest: Manifest, made: Made) -> Release:
     """Record fit and rejects and publish: a build that is killed after its commit has lost none."""
     run = job.runner.run
-    if made.fit is not None and made.fit_id is not None:
+    if made.fit is not None and made.new_fit:
         run("publish", append_fit, job.table, made.fit)
     run("publish", append_rejects, job.table, job.build_id, made.rejects, job.overrides.retried)
     run("publish", append_clusters, job.table, job.build_id, made.clusters)
@@ -253,9 +254,10 @@ def _planned(job: Job, standing: Standing, made: Made) -> Outcome:
         return _refused_by_gates(job, standing, made)
     if standing.hold is not None and made.changes:
         return _held(job, standing, made)
-    if standing.release is not None and wants_fit(job.spec) and not made.plan.overwrite:
-        made = replace(made, fit_id=standing.release.manifest.fit_id)
+    made = replace(made, fit_id=standing_fit_id(job, standing.release))
     still = "" if standing.embedder.decided else "; the engine is still to be chosen, by measuring"
+    if job.spec.dedupe.semantic is not None and made.changes:
+        still += "; semantic duplicates are judged when every row has its vector"
     message = f"{_plan_in_words(job, made.plan)}{still}. Nothing was written"
     return Outcome(finished(job, draft(job, standing, made)), PUBLISHED, message)
 

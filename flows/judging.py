@@ -23,9 +23,8 @@ from flows.standing import Held, Standing, cluster_of, other_clusters
 from schemas.errors import UsageError
 from schemas.refs import ItemsPart, PlanRef
 from schemas.spec import DedupeSpec, SpaceSpec
-from tasks.cluster.describe import describe_build
-from tasks.cluster.fit_rows import fit_rows, lacking, refuse_missing_extra
-from tasks.geometry.fit import AnchorMap, Fit, KindFit, PlaneMap, named
+from tasks.cluster.fit_rows import Anew, fit_rows, lacking, refuse_missing_extra
+from tasks.geometry.fit import AnchorMap, Fit, KindFit, PlaneMap
 from tasks.table.fits import read_fit
 from tasks.table.releases import Release
 
@@ -43,7 +42,9 @@ def judge_rows(job: Job, standing: Standing, made: Made, held: Held) -> Made:
         return replace(made, fit_id=release.manifest.fit_id)
     known = _published_fit(job, release)
     fit = _settled(job, standing, made, held, known)
-    made = replace(made, fit=fit, fit_id=fit.fit_id if fit.kinds else None, judged=True)
+    new = fit is not known and bool(fit.kinds)
+    made = replace(made, fit=fit, fit_id=fit.fit_id if fit.kinds else None, new_fit=new)
+    made = replace(made, judged=True)
     rewrite = _moved_kinds(known, fit) & _kinds_that_stay(plan, state.items)
     if job.spec.dedupe.semantic is not None:
         made = _marked(job, standing, made, held)
@@ -74,15 +75,11 @@ def check_fit(job: Job, release: Release | None) -> None:
         refuse_missing_extra(spec.cluster)
 
 
-def described(job: Job, standing: Standing, made: Made, candidate: int) -> Made:
-    """`made` with what its clusters are about, from the candidate at that version."""
-    if made.fit is None:
-        return made
-    before = None if standing.release is None else standing.release.manifest
-    found = job.runner.run(
-        "cluster", describe_build, job.table, candidate, made.fit, before, standing.embedder
-    )
-    return replace(made, clusters=tuple(found))
+def standing_fit_id(job: Job, release: Release | None) -> str | None:
+    """The fit that a build begins with: the release's, where the spec still asks for that."""
+    if release is None or not wants_fit(job.spec) or other_clusters(job, release):
+        return None
+    return release.manifest.fit_id
 
 
 def wants_fit(spec: SpaceSpec) -> bool:
@@ -130,21 +127,19 @@ def _settled(job: Job, standing: Standing, made: Made, held: Held, known: Fit | 
     plan, state = made.plan, made.state
     assert plan is not None
     assert state is not None
-    spec, refit = job.spec.cluster, job.overrides.refit
-    semantic = job.spec.dedupe.semantic is not None
-    anew = known is not None and (refit or held.other_clusters)
-    kept = known
-    if known is not None and anew:
-        kept = None if refit else without_clusters(known)
+    spec, semantic = job.spec.cluster, job.spec.dedupe.semantic is not None
     kinds = {part.kind for part in state.items if part.items}
-    kinds = lacking(kept, kinds, spec, semantic=semantic)
-    if not kinds and kept is not None:
-        return kept if kept is known else named(kept.kinds)
+    anew: Anew | None = None
+    if known is not None and (job.overrides.refit or held.other_clusters):
+        anew = "all" if job.overrides.refit else "clusters"
+    else:
+        kinds = lacking(known, kinds, spec, semantic=semantic)
+        if known is not None and not kinds:
+            return known
     return job.runner.run(
         "cluster",
         fit_rows,
-        kept,
-        known if anew else None,
+        known,
         kinds,
         spec,
         plan,
@@ -154,18 +149,8 @@ def _settled(job: Job, standing: Standing, made: Made, held: Held, known: Fit | 
         held.plan.version,
         job.store,
         semantic=semantic,
+        anew=anew,
     )
-
-
-def without_clusters(fit: Fit) -> Fit:
-    """What is left of a fit whose clusters and map are not wanted: the cells."""
-
-    def bare(own: KindFit) -> KindFit:
-        return replace(
-            own, centroids=own.centroids[:0], ids=own.ids[:0], radii=own.radii[:0], map=None
-        )
-
-    return Fit("", {kind: bare(own) for kind, own in fit.kinds.items()})
 
 
 def _marked(job: Job, standing: Standing, made: Made, held: Held) -> Made:

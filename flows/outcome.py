@@ -56,6 +56,7 @@ class Made:
     fit: Fit | None = None  # that rows are placed by
     fit_id: str | None = None  # also where nothing is placed
     clusters: tuple[ClusterRecord, ...] = ()  # of the candidate
+    new_fit: bool = False  # it is not the release's
     input_hash: str = ""
     candidate: int | None = None  # its detached version
 

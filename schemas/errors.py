@@ -43,3 +43,15 @@ class MissingExtraError(UsageError):
             f"{purpose} needs the package '{package}', which is not installed: "
             f"pip install 'vecmill[{extra}]'{instead and f', or {instead}'}"
         )
+
+
+class MissingProgramError(UsageError):
+    """A program that vecmill starts, and does not bring along, is not on the PATH.
+
+    `why` says why it is not among vecmill's own packages.
+    """
+
+    def __init__(self, program: str, purpose: str, install: str, why: str) -> None:
+        super().__init__(
+            f"{purpose} needs the program '{program}', which is not on the PATH: {install} ({why})"
+        )

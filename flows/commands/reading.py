@@ -1,4 +1,4 @@
-"""Commands that read what is published or was recorded: `search`, `report`."""
+"""Commands that read what is published or was recorded: `search`, `report`, `explore`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from flows.commands.app import EXIT_CODES, Build, Json, Release, Spec, app
 
 Mode = Literal["vector", "text", "hybrid"]
+Kind = Literal["text", "image"]
 
 
 @app.command(epilog=EXIT_CODES)
@@ -73,9 +74,9 @@ def report(
     """Write the HTML report of a release or a build.
 
     Prints its path. One page without network: the way from records to rows, rejects with
-    examples, duplicates, norms, a picture of the space, timings. Default: the release that the
-    spec's tag names. The rows of a refused build are gone, so its report is the one that the
-    build wrote.
+    examples, duplicates, norms, a map of the space with its clusters, timings. Default: the
+    release that the spec's tag names. The rows of a refused build are gone, so its report is the
+    one that the build wrote.
 
     \b
     Examples:
@@ -91,3 +92,36 @@ def report(
         import webbrowser
 
         webbrowser.open(path.as_uri())
+
+
+@app.command(epilog=EXIT_CODES)
+def explore(
+    spec: Spec,
+    release: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A release or tag; default: the spec's tag.")
+    ] = None,
+    kind: Annotated[
+        Kind | None, typer.Option(help="Of a space of both; default: the one with more rows.")
+    ] = None,
+    kept: Annotated[bool, typer.Option("--kept", help="Leave out marked duplicates.")] = False,
+    port: Annotated[
+        int, typer.Option(min=1, max=65_535, help="Where it answers; the next free one if taken.")
+    ] = 5055,
+) -> None:
+    """Open the map of a release in Embedding Atlas, in the browser.
+
+    Rows, without their vectors, are copied into a private folder, and the program
+    `embedding-atlas` (install it with `uv tool install embedding-atlas`) is started on them, on
+    this machine alone. It draws the map that the build made, and computes none of its own. Ctrl-C
+    ends it; the copy is removed then. The map needs a browser with WebGPU.
+
+    \b
+    Examples:
+      vecmill explore space.yaml
+      vecmill explore space.yaml --release v0003 --kept
+    """
+    from flows.explore import explore_space
+    from flows.terminal import say
+    from schemas.load import load_spec
+
+    explore_space(load_spec(spec), release, kind, kept=kept, port=port, say=say)

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -71,9 +72,10 @@ def text_terms(texts: Sequence[str], clusters: np.ndarray) -> dict[int, tuple[st
         if "empty vocabulary" not in str(error):
             raise
         return {int(number): () for number in numbers}  # numbers and signs alone
-    terms = counter.get_feature_names_out()
     sizes = np.bincount(codes).astype(np.float32)
-    weights = _weights(_share(found, codes, sizes), sizes)
+    shares, kept = _shares(found, codes, sizes)
+    terms = counter.get_feature_names_out()[kept]
+    weights = _without_empty_pairs(terms, _weights(shares, sizes))
     return {int(number): _best(terms, weights[at], TERMS) for at, number in enumerate(numbers)}
 
 
@@ -87,7 +89,7 @@ def terms_of(text: str) -> list[str]:
     pairs = [
         f"{a} {b}"
         for a, b in pairwise(words)
-        if a not in known and b not in known and len(a) > 1 < len(b) and len(a + b) < _LONGEST
+        if a != b and not known & {a, b} and len(a) > 1 < len(b) and len(a + b) < _LONGEST
     ]
     return [*plain, *pairs, *signs]
 
@@ -103,13 +105,21 @@ def _common_words() -> frozenset[str]:
     return frozenset(ENGLISH_STOP_WORDS | MARKUP)
 
 
-def _share(found: object, codes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Share of each cluster's texts that have each term: float32 `(k, terms)`."""
+def _shares(found: Any, codes: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Share of each cluster's texts that have each term, and which terms those are.
+
+    Returns float32 `(k, kept)` and int64 `(kept)`: without the nine of ten terms that stand in one
+    text alone, where its cluster has others.
+    """
     from scipy.sparse import csr_matrix
 
     size = len(codes)
     member = csr_matrix((np.ones(size, np.float32), (codes, np.arange(size))))
-    return np.asarray((member @ found).todense()) / sizes[:, None]
+    counts = (member @ found).tocsr()
+    wanted = np.asarray(found.sum(axis=0)).ravel() >= 2
+    wanted[counts[sizes < 2].indices] = True
+    kept = np.flatnonzero(wanted)
+    return counts[:, kept].toarray() / sizes[:, None], kept
 
 
 def _weights(share: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -127,9 +137,21 @@ def _weights(share: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return np.where((share >= least) & (share > usual), weight, 0)
 
 
+def _without_empty_pairs(terms: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """No weight for a pair of words of which one says nothing of the cluster (`the sea`)."""
+    place = {term: at for at, term in enumerate(terms)}
+    pairs = [(at, term.split()) for at, term in enumerate(terms) if " " in term]
+    for at, words in pairs:
+        for word in words:
+            weights[:, at] *= weights[:, place[word]] > 0 if word in place else 0
+    return weights
+
+
 def _best(terms: np.ndarray, weights: np.ndarray, most: int) -> tuple[str, ...]:
     """The heaviest terms, none of which says again what another has said."""
-    order = [at for at in np.lexsort((terms, -weights))[: 6 * most] if weights[at] > 0]
+    heavy = np.flatnonzero(weights)
+    pairs = [" " in term for term in terms[heavy]]
+    order = heavy[np.lexsort((terms[heavy], pairs, -weights[heavy]))[: 6 * most]]
     chosen: list[str] = []
     for at in order:
         term = str(terms[at])

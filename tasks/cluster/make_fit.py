@@ -16,8 +16,8 @@ import numpy as np
 
 from schemas.spec import ClusterSpec
 from tasks.cluster.clusters import clusters
-from tasks.cluster.maps import anchor_map, plane_map
-from tasks.geometry.fit import AnchorMap, Fit, KindFit, PlaneMap, named
+from tasks.cluster.maps import MAPS
+from tasks.geometry.fit import Fit, KindFit, named
 from tasks.geometry.kmeans import kmeans
 from tasks.geometry.unit import unit_vectors
 
@@ -80,23 +80,33 @@ def extend(
     kinds = dict(fit.kinds) if fit else {}
     for kind, sample in sorted(samples.items()):
         if lacks(fit, kind, spec, semantic=semantic):
-            made = _kind_fit(kind, sample, spec, semantic, kinds.get(kind))
+            made = kind_fit(kind, sample, spec, semantic=semantic, stands=kinds.get(kind))
             if made is not None:
                 kinds[kind] = made
     return named(kinds)
 
 
-def _kind_fit(
-    kind: str, sample: Sample, spec: ClusterSpec | None, semantic: bool, before: KindFit | None
+def kind_fit(
+    kind: str,
+    sample: Sample,
+    spec: ClusterSpec | None,
+    *,
+    semantic: bool,
+    stands: KindFit | None = None,
+    like: KindFit | None = None,
 ) -> KindFit | None:
+    """The fit of one kind: what `stands` has stays; what is made is made `like` another.
+
+    `stands` where the sample has no direction at all.
+    """
     unit = unit_vectors(sample.vectors)
     usable = unit.any(axis=1)
     unit, contents = unit[usable], sample.contents[usable]
     if not len(unit):
-        return before
-    own = before or _empty(kind, unit.shape[1])
+        return stands
+    own = stands or _empty(kind, unit.shape[1])
     if spec is not None and not len(own.centroids):
-        found = clusters(unit, spec)
+        found = clusters(unit, spec, like.centroids if like else None)
         own = replace(
             own,
             method=spec.method,
@@ -109,7 +119,9 @@ def _kind_fit(
     if semantic and not len(own.cells):
         own = replace(own, cells=_cells(unit, sample.rows))
     if spec is not None and spec.map is not None and own.map is None:
-        own = replace(own, map=_map(unit, contents, spec.map))
+        before = like.map if like else None
+        made = MAPS[spec.map](unit, contents, before)
+        own = replace(own, map=made)
     return own
 
 
@@ -132,7 +144,3 @@ def _cells(unit: np.ndarray, rows: int) -> np.ndarray:
     wanted = round(max(rows, len(unit)) ** 0.5)
     cells = max(1, min(wanted, MOST_CELLS, len(unit) // CELL_ROWS))
     return kmeans(unit, cells, restarts=1, rounds=CELL_ROUNDS)
-
-
-def _map(unit: np.ndarray, contents: np.ndarray, kind: str) -> PlaneMap | AnchorMap:
-    return plane_map(unit) if kind == "pca" else anchor_map(unit, contents)

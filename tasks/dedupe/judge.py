@@ -62,7 +62,7 @@ def _mark_by_kept(near: Neighbourhood, judged: Judgement, block: np.ndarray) -> 
     kept = judged.through == KEPT
     if not kept.any():
         return block
-    pairs = near.pairs(block, kept, MOST_PAIRS)
+    pairs = near.pairs(block, kept, MOST_PAIRS if len(block) > 1 else len(near) ** 2)
     if pairs is None:
         half = len(block) // 2
         parts = [_mark_by_kept(near, judged, part) for part in (block[:half], block[half:])]

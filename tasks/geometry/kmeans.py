@@ -9,6 +9,7 @@ give the same centroids.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,6 +30,9 @@ RESTARTS = 3
 SEEDED_FROM = 16
 """Rows for each centroid among which its seed is drawn."""
 
+MOST_TRIED = 512
+"""With more centroids a seed is drawn once: the cost of choosing grows with their square."""
+
 
 def kmeans(
     unit: np.ndarray,
@@ -37,10 +41,12 @@ def kmeans(
     restarts: int = RESTARTS,
     rounds: int = ROUNDS,
     start: np.ndarray | None = None,
+    spherical: bool = True,
 ) -> np.ndarray:
     """At most `k` centroids of the unit vectors float32 `(n, d)`: unit, float32 `(≤ k, d)`.
 
     Fewer where fewer rows differ. The largest comes first. `start` `(k, d)`: begin there, once.
+    Not `spherical`: by distance, and the centroids are means, shorter than 1.
     """
     unit = np.ascontiguousarray(unit, np.float32)
     draw = np.random.default_rng(SEED)
@@ -50,7 +56,7 @@ def kmeans(
         for each in starts:
             if not len(each):
                 continue
-            centroids, objective = _trained(unit, each, rounds)
+            centroids, objective = _trained(unit, each, rounds, spherical)
             if objective > best:
                 found, best = centroids, objective
     return found
@@ -69,27 +75,42 @@ def nearest(unit: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def seeds(unit: np.ndarray, k: int, draw: np.random.Generator) -> np.ndarray:
-    """At most `k` different rows of `unit`, each drawn the likelier the farther from the others."""
+    """At most `k` different rows of `unit`, each drawn the likelier the farther from the others.
+
+    Of a few draws the one is taken that leaves the rows nearest to what is chosen.
+    """
     some = unit[draw.choice(len(unit), min(len(unit), k * SEEDED_FROM), replace=False)]
     if len(some) == 0:
         return some
-    chosen, far = [0], np.full(len(some), np.inf, np.float32)
+    tries = 2 + int(math.log(k)) if k <= MOST_TRIED else 1
+    chosen, far = [0], _distances(some, some[:1])[0]
     while len(chosen) < min(k, len(some)):
-        far = np.minimum(far, np.maximum(1 - some @ some[chosen[-1]], 0))
-        far[far < COPY] = 0
         reach = np.cumsum(far, dtype=np.float64)
         if reach[-1] == 0:  # all that is left are copies of what was chosen
             break
-        chosen.append(int(np.searchsorted(reach, draw.random() * reach[-1], side="right")))
+        able = np.searchsorted(reach, draw.random(tries) * reach[-1], side="right")
+        left = np.minimum(far, _distances(some, some[able]))
+        best = int(left.sum(axis=1, dtype=np.float64).argmin())
+        chosen.append(int(able[best]))
+        far = left[best]
     return some[chosen]
+
+
+def _distances(some: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """`1 − cosine` of each of `points` to the rows, float32 `(points, n)`; 0 between copies."""
+    far = 1 - points @ some.T
+    far[far < COPY] = 0
+    return far
 
 
 COPY = 1e-6
 """A smaller distance is rounding: of a float32 product of unit vectors."""
 
 
-def _trained(unit: np.ndarray, start: np.ndarray, rounds: int) -> tuple[np.ndarray, float]:
-    """Centroids by size, those without rows left out; and the mean cosine that they reach."""
+def _trained(
+    unit: np.ndarray, start: np.ndarray, rounds: int, spherical: bool
+) -> tuple[np.ndarray, float]:
+    """Centroids by size, those without rows left out; and how near rows are to them on average."""
     k, dimensions = start.shape
     import faiss
 
@@ -98,16 +119,18 @@ def _trained(unit: np.ndarray, start: np.ndarray, rounds: int) -> tuple[np.ndarr
         dimensions,
         k,
         niter=rounds,
-        spherical=True,
+        spherical=spherical,
         seed=SEED,
         min_points_per_centroid=1,
         max_points_per_centroid=most,
     )
     own.train(unit, init_centroids=np.ascontiguousarray(start, np.float32))
-    numbers, cosines = nearest(unit, own.centroids)
+    near, numbers = own.assign(unit)  # cosines, or squared distances
     sizes = np.bincount(numbers, minlength=k)
     order = np.argsort(-sizes, kind="stable")
-    return own.centroids[order[sizes[order] > 0]].copy(), float(cosines.mean(dtype=np.float64))
+    return own.centroids[order[sizes[order] > 0]].copy(), float(near.mean(dtype=np.float64)) * (
+        1 if spherical else -1
+    )
 
 
 @contextmanager

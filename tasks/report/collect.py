@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from schemas.arrow import TABLE_NAMES
 from schemas.manifest import Manifest
+from tasks.geometry.typical import typical_points
 from tasks.query.rejects import group_rejects
 from tasks.query.snippet import one_line
 from tasks.report.colours import cluster_colouring, colourings
@@ -28,7 +29,7 @@ from tasks.report.data import (
     Picture,
     ReportData,
 )
-from tasks.report.geometry import norm_histogram, principal_plane, typical_points
+from tasks.report.geometry import norm_histogram, principal_plane
 from tasks.report.pictures import shrink
 from tasks.report.sample import Sample, sample_offsets
 from tasks.table.clusters import LABEL_TERMS, ClusterRecord

@@ -49,17 +49,3 @@ def principal_plane(vectors: np.ndarray) -> tuple[np.ndarray, float]:
     out[:, : len(order)] = data @ (chosen * np.where(signs == 0, 1, signs))
     total = float(values.clip(0).sum())
     return out, float(values[order].clip(0).sum() / total) if total else 0.0
-
-
-def typical_points(places: np.ndarray, groups: np.ndarray) -> dict[int, int]:
-    """For each group the row that stands in its middle: the one nearest to its median.
-
-    `places` is float `(n, 2)`, `groups` int `(n)`. A group in several heaps has its middle in one
-    of them, not in between.
-    """
-    typical = {}
-    for group in np.unique(groups):
-        mine = np.flatnonzero(groups == group)
-        away = np.linalg.norm(places[mine] - np.median(places[mine], axis=0), axis=1)
-        typical[int(group)] = int(mine[np.argmin(away.round(9))])
-    return typical

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -44,12 +44,18 @@ BATCH_ROWS = 4_096
 """Rows written together: 6 MB of vectors at 384 dimensions."""
 
 
+FRESH = timedelta(days=1)
+"""Age up to which a fit that is there is as good as written now: less than that of one that upkeep
+removes, as no release may name it yet."""
+
+
 def append_fit(ref: TableRef, fit: Fit) -> bool:
-    """Write the fit unless it is there; whether it was written.
+    """Write the fit unless it was written lately; whether it was.
 
     Two builders of the same fit may both write it: its rows are then read once.
     """
-    if has_fit(ref, fit.fit_id):
+    made = _made(ref).filter(pl.col("fit_id") == fit.fit_id)["made_at"].max()
+    if isinstance(made, datetime) and made > datetime.now(UTC) - FRESH:
         return False
     append_rows(ref.companion("fits"), FITS, _batches(fit, datetime.now(UTC)))
     return True
@@ -120,15 +126,33 @@ def drop_anchors(ref: TableRef, contents: Collection[bytes]) -> int:
 
 def trim_fits(ref: TableRef, named: Collection[str], before: datetime) -> int:
     """Delete fits that are not `named` and were made before then; returns how many."""
+    made = _made(ref)
+    gone = sorted(fit for fit, at in made.iter_rows() if fit not in named and at < before)
+    dataset = try_open(ref.companion("fits"))
+    if gone and dataset is not None:
+        # of a builder that makes one of them again meanwhile, the rows are younger
+        old = f"made_at < timestamp '{before.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}'"
+        dataset.delete(f"fit_id IN ({', '.join(map(sql_string, gone))}) AND {old}")
+    return len(gone)
+
+
+def free_ids(ref: TableRef) -> dict[str, int]:
+    """Kind → the least cluster id that no fit has given yet."""
     dataset = try_open(ref.companion("fits"))
     if dataset is None:
-        return 0
-    found = dataset.to_table(columns=["fit_id", "made_at"], filter="role = 'fit'")
-    made = pl.DataFrame(found).group_by("fit_id").agg(pl.col("made_at").max())
-    gone = sorted(fit for fit, at in made.iter_rows() if fit not in named and at < before)
-    if gone:
-        dataset.delete(f"fit_id IN ({', '.join(map(sql_string, gone))})")
-    return len(gone)
+        return {}
+    rows = pl.DataFrame(dataset.to_table(columns=["kind", "number"], filter="role = 'centroid'"))
+    return dict(rows.group_by("kind").agg(pl.col("number").max() + 1).iter_rows())
+
+
+def _made(ref: TableRef) -> pl.DataFrame:
+    """fit_id and made_at, the last time that it was written, of every fit."""
+    dataset = try_open(ref.companion("fits"))
+    columns = ["fit_id", "made_at"]
+    found = FITS.empty_table().select(columns)
+    if dataset is not None:
+        found = dataset.to_table(columns=columns, filter="role = 'fit'")
+    return pl.DataFrame(found).group_by("fit_id").agg(pl.col("made_at").max())
 
 
 def _kind_fit(kind: str, detail: dict[str, Any], rows: pl.DataFrame) -> KindFit:

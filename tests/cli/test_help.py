@@ -17,6 +17,7 @@ OPTIONS = {
     "build": ["--dry-run", "--json", "--max-workers", "--quiet", "--yes"],
     "search": ["--image", "--json", "--kept", "--mode", "--release", "--where", "-k"],
     "report": ["--build", "--open", "--release"],
+    "explore": ["--kept", "--kind", "--port", "--release"],
     "rejects": [
         *("--build", "--examples", "--json", "--quiet", "--reason", "--release", "--retry"),
         *("--source", "--yes"),
@@ -85,5 +86,5 @@ def test_an_unknown_command_suggests_the_nearest(vecmill, typed, meant):
 
 
 def test_commands_that_are_not_built_do_not_exist(vecmill):
-    for name in ["backfill", "evaluate", "explore", "deploy", "serve"]:
+    for name in ["backfill", "evaluate", "deploy", "serve"]:
         assert vecmill(name, "x").code == 2

@@ -135,6 +135,7 @@ def test_nothing_is_left_on_disk_and_others_are_whole(space):
         "verdicts_blanked": 0,
         "files_removed": 0,
         "vectors_removed": len(hashes),
+        "anchors_removed": 0,
         "seconds": 0,
     }
     proof = outcome.document["proof"]

@@ -9,8 +9,9 @@ import pytest
 
 from schemas.errors import VecmillError
 from tasks.geometry.fit import AnchorMap, Fit, KindFit, PlaneMap
+from tasks.table import fits
 from tasks.table.dataset import TableRef, open_main
-from tasks.table.fits import append_fit, drop_anchors, has_fit, read_fit, trim_fits
+from tasks.table.fits import append_fit, drop_anchors, free_ids, has_fit, read_fit, trim_fits
 
 DRAW = np.random.default_rng(5)
 CONTENTS = np.array([bytes([n]) * 16 for n in range(1, 6)], "S16")
@@ -87,8 +88,9 @@ def test_a_fit_is_written_once_and_read_once(ref, fit, monkeypatch):
     rows = open_main(ref.companion("fits")).count_rows()
     assert not append_fit(ref, fit)
     assert open_main(ref.companion("fits")).count_rows() == rows
-    monkeypatch.setattr("tasks.table.fits.has_fit", lambda *_: False)  # two builders at once
+    monkeypatch.setattr("tasks.table.fits.FRESH", timedelta(0))  # or two builders at once
     assert append_fit(ref, fit)
+    assert open_main(ref.companion("fits")).count_rows() == 2 * rows
     assert_same(read_fit(ref, "fit-one").kinds["image"], fit.kinds["image"])
 
 
@@ -121,3 +123,23 @@ def test_fits_without_a_release_go_when_they_are_old(ref, fit):
     assert trim_fits(ref, {"fit-two"}, datetime.now(UTC)) == 1
     assert (has_fit(ref, "fit-one"), has_fit(ref, "fit-two")) == (False, True)
     assert trim_fits(ref, set(), datetime.now(UTC)) == 1
+    assert not has_fit(ref, "fit-two")
+
+
+def test_a_fit_that_is_made_again_meanwhile_stays(ref, fit, monkeypatch):
+    append_fit(ref, fit)
+    old = datetime.now(UTC)
+    monkeypatch.setattr("tasks.table.fits.FRESH", timedelta(0))
+    seen = fits._made(ref)
+    append_fit(ref, fit)
+    monkeypatch.setattr("tasks.table.fits._made", lambda _: seen)
+    assert trim_fits(ref, set(), old) == 1
+    assert_same(read_fit(ref, "fit-one").kinds["text"], fit.kinds["text"])
+
+
+def test_free_ids_are_above_all_that_were_given(ref, fit):
+    assert free_ids(ref) == {}
+    append_fit(ref, fit)
+    ids = np.array([12, 13, 14], np.int32)
+    append_fit(ref, Fit("fit-two", {"text": kind_fit("text", ids=ids)}))
+    assert free_ids(ref) == {"image": 10, "text": 15}

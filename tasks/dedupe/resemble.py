@@ -109,7 +109,9 @@ def judge_texts(
             return Judged(through, score, found)
         if together is None:
             together = connected(buckets.text, buckets.bucket, buckets.count, count)
-        active = np.isin(together, together[wanted])  # nothing else can be judged otherwise now
+        concerned = np.zeros(count, bool)
+        concerned[together[wanted]] = True
+        active = concerned[together]  # nothing else can be judged otherwise now
     raise AssertionError("every text is at hand, and still one is missing")
 
 

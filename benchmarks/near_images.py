@@ -237,13 +237,14 @@ def ours(signed: np.ndarray) -> Callable[[int, np.ndarray], np.ndarray]:
     hashes, greys, windows = hashes_of(signed), signed[:, HASH_BYTES:], scratch()
 
     def near(one: int, others: np.ndarray) -> np.ndarray:
-        apart = hashes[one] ^ hashes[others]
+        apart = hashes[one, 0] ^ hashes[others, 0]
         mirrored = apart ^ np.uint64(MIRROR)
         found = np.minimum(np.bitwise_count(apart), np.bitwise_count(mirrored)) <= BITS_APART
         for at in np.flatnonzero(found):
             other = others[at]
-            which = orientations(hashes[one], hashes[other], BITS_APART)
-            found[at] = similarity(greys[one], greys[other], which, windows) >= CORRELATION
+            which = orientations(hashes[one, 0], hashes[other, 0], BITS_APART)
+            pair = greys[one], greys[other], hashes[one], hashes[other]
+            found[at] = similarity(*pair, which, windows) >= CORRELATION
         return found
 
     return near
@@ -318,8 +319,6 @@ def measure(work: Path, every: int) -> int:
 def warm(work: Path, records: pl.DataFrame) -> None:
     """Compile and import what is used, which counts for nobody."""
     near_pictures(records, NEAR, Store(str(work / "warm")))
-    greys = np.zeros((2, 1024), np.uint8)
-    similarity(greys[0], greys[1], orientations(np.uint64(0), np.uint64(0), BITS_APART), scratch())
     release_vectors()
 
 

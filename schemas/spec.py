@@ -193,7 +193,12 @@ class ExpectationsSpec(Model):
 class NearSpec(Model):
     """Near-duplicate records."""
 
-    threshold: float = Field(0.7, gt=0, le=1, description="Jaccard similarity of shingles.")
+    threshold: float = Field(
+        0.7,
+        gt=0,
+        le=1,
+        description="Texts: Jaccard similarity of shingles. Images: correlation, at least 0.96.",
+    )
 
 
 class SemanticSpec(Model):

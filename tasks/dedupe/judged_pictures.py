@@ -42,8 +42,8 @@ def judge_pictures(
 ) -> JudgedPictures:
     """Judge pictures that come in the order in which they are kept, each content once.
 
-    `contents` are their hashes (binary), `hashes` uint64 `[n]` and `greys` uint8 `[n, 1024]` their
-    signatures.
+    `contents` are their content hashes (binary), `hashes` (uint64 `[n, 25]`) and `greys` (uint8
+    `[n, 1024]`) their signatures.
     """
     folder = f"{NEAR_PICTURES}/{SIGNATURE_VERSION}.{SAME_VERSION}-{threshold:g}"
     name = digest_bytes(frame_hashes(contents).tobytes()).hex()

@@ -41,7 +41,7 @@ def keep_pictures(
     """Which kept picture each one is marked by (int64 `[n]`, `KEPT` for those that are kept), and
     how alike they are (float32 `[n]`, 0 for kept ones).
 
-    In the order in which pictures are kept: `hashes` uint64 `[n]`, `greys` uint8 `[n, 1024]`;
+    In the order in which pictures are kept: `hashes` uint64 `[n, 25]`, `greys` uint8 `[n, 1024]`;
     `known` int64 `[n]`: what each pointed to in an earlier verdict about some of
     them in the same order, `KEPT`, or `NEW`; `scores` float32 `[n]` of those.
     """
@@ -83,10 +83,10 @@ def _walk(hashes, greys, known, scores, threshold):  # type: ignore[no-untyped-d
         if found >= 0:
             through[one], score[one] = found, value
             continue
-        kept[in_kept], kept_hashes[in_kept] = one, hashes[one]
+        kept[in_kept], kept_hashes[in_kept] = one, hashes[one, 0]
         in_kept += 1
         if told == NEW:
-            fresh[in_fresh], fresh_hashes[in_fresh] = one, hashes[one]
+            fresh[in_fresh], fresh_hashes[in_fresh] = one, hashes[one, 0]
             in_fresh += 1
     return through, score
 
@@ -96,14 +96,17 @@ def _first(one, hashes, greys, held, held_hashes, count, threshold, windows):  #
     """The first of the `count` held pictures that `one` resembles, and how much; −1 for none."""
     for begin in range(0, count, _BLOCK):
         end = min(count, begin + _BLOCK)
-        if not any_near(hashes[one], held_hashes[begin:end], end - begin, BITS_APART):
+        if not any_near(hashes[one, 0], held_hashes[begin:end], end - begin, BITS_APART):
             continue
         for at in range(begin, end):
-            near = orientations(hashes[one], held_hashes[at], BITS_APART)
+            near = orientations(hashes[one, 0], held_hashes[at], BITS_APART)
             if near:
-                value = similarity(greys[one], greys[held[at]], near, windows)
+                other = held[at]
+                value = similarity(
+                    greys[one], greys[other], hashes[one], hashes[other], near, windows
+                )
                 if value >= threshold:
-                    return held[at], value
+                    return other, value
     return -1, np.float32(0)
 
 

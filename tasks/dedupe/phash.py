@@ -1,6 +1,6 @@
-"""A picture's signature: its perceptual hash, and a small grey picture that confirms a match.
+"""A picture's signature: perceptual hashes, and the small grey picture that they are of.
 
-    thumbnail (JPEG) ─ grey, 32 × 32 ─ DCT, lowest 64 frequencies ─ signs ─> 64 bits
+    thumbnail (JPEG) ─ grey, 32 × 32 ─ itself and 24 crops, 16 × 16 ─ DCT ─ signs ─> 25 × 64 bits
                                      └─> 1,024 grey levels
 
 The hash is the classic one of low DCT frequencies (Zauner 2010), with signs in place of the usual
@@ -19,31 +19,31 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
-SIDE = 32
-"""Of the grey picture; the hash needs as much, and half of it confirms."""
+from tasks.dedupe.crops import COARSE, SIDE, SPANS, WINDOWS, cells
 
 FREQUENCIES = 8
 """In each direction: 8 × 8 signs are 64 bits."""
 
-HASH_BYTES = FREQUENCIES * FREQUENCIES // 8
+HASH_BYTES = WINDOWS * FREQUENCIES * FREQUENCIES // 8
 SIGNATURE_BYTES = HASH_BYTES + SIDE * SIDE
 
 SIGNATURE_VERSION = 1
 """Raised when the same thumbnail would give another signature."""
 
-_SCALE = 1 << 20
+_SCALE = 1 << 10
 """The cosines are rounded to this fraction: sums of products are then whole numbers below 2^53,
 exact in float64 in whatever order a BLAS adds them."""
 
 
-def _cosines() -> np.ndarray:
-    """The lowest 9 frequencies of a DCT-II over `SIDE` samples, whole numbers as float64."""
+def _kernels() -> np.ndarray:
+    """What makes frequencies 0 to 8 of each span's cells: float64 `[45, 32]`, whole numbers."""
     frequency = np.arange(FREQUENCIES + 1)[:, None]
-    sample = np.arange(SIDE)[None]
-    return np.round(_SCALE * np.cos(np.pi * frequency * (2 * sample + 1) / (2 * SIDE)))
+    sample = np.arange(COARSE)[None]
+    cosines = np.round(_SCALE * np.cos(np.pi * frequency * (2 * sample + 1) / (2 * COARSE)))
+    return (cosines @ cells()).reshape(-1, SIDE)
 
 
-_COSINES = _cosines()
+_KERNELS = _kernels()
 
 
 def _mirror_bits() -> int:
@@ -64,13 +64,18 @@ def grey(thumbnail: bytes) -> np.ndarray:
 
 
 def hashes(greys: np.ndarray) -> np.ndarray:
-    """The perceptual hash of each grey picture (uint8 `[n, 32, 32]`): uint64 `[n]`."""
-    levels = greys.astype(np.float64)
-    found = _COSINES[:FREQUENCIES] @ levels @ _COSINES.T  # [n, 8, 9]
-    signs = found[:, :, :FREQUENCIES] > 0
-    signs[:, 0, 0] = found[:, 0, FREQUENCIES] > 0
-    bits = np.packbits(signs.reshape(len(greys), -1), axis=1)
-    return np.ascontiguousarray(bits).view("<u8")[:, 0]
+    """The hashes of each grey picture (uint8 `[n, 32, 32]`) and its crops: uint64 `[n, 25]`.
+
+    The first is that of the picture itself; window `5 r + c` has the rows of span r and the columns
+    of span c.
+    """
+    count, each = len(greys), FREQUENCIES + 1
+    found = _KERNELS @ greys.astype(np.float64) @ _KERNELS.T  # [n, 45, 45]
+    windows = found.reshape(count, SPANS, each, SPANS, each).transpose(0, 1, 3, 2, 4)
+    signs = windows[..., :FREQUENCIES, :FREQUENCIES] > 0
+    signs[..., 0, 0] = windows[..., 0, FREQUENCIES] > 0
+    bits = np.packbits(signs.reshape(count, WINDOWS, -1), axis=2)
+    return np.ascontiguousarray(bits).view("<u8")[:, :, 0].astype(np.uint64)
 
 
 def mirrored(found: np.ndarray) -> np.ndarray:
@@ -79,16 +84,16 @@ def mirrored(found: np.ndarray) -> np.ndarray:
 
 
 def signatures(greys: np.ndarray) -> np.ndarray:
-    """The signature of each grey picture (uint8 `[n, 32, 32]`): uint8 `[n, 1032]`.
+    """The signature of each grey picture (uint8 `[n, 32, 32]`): uint8 `[n, 1224]`.
 
-    Eight bytes of hash, and then the grey levels, row by row.
+    The hashes, eight bytes each, and then the grey levels, row by row.
     """
     out = np.empty((len(greys), SIGNATURE_BYTES), np.uint8)
-    out[:, :HASH_BYTES] = hashes(greys).astype("<u8")[:, None].view(np.uint8)
+    out[:, :HASH_BYTES] = hashes(greys).astype("<u8").view(np.uint8)
     out[:, HASH_BYTES:] = greys.reshape(len(greys), SIDE * SIDE)
     return out
 
 
 def hashes_of(signed: np.ndarray) -> np.ndarray:
-    """The hashes in signatures: uint64 `[n]`."""
-    return np.ascontiguousarray(signed[:, :HASH_BYTES]).view("<u8")[:, 0].astype(np.uint64)
+    """The hashes in signatures: uint64 `[n, 25]`."""
+    return np.ascontiguousarray(signed[:, :HASH_BYTES]).view("<u8").astype(np.uint64)

@@ -44,7 +44,7 @@ _SIGNED = pa.schema(
 )
 
 PICTURES_A_FILE = 16_384
-"""17 MB of signatures, ten seconds of a core: what a killed build makes again."""
+"""20 MB of signatures, some seconds of a core: what a killed build makes again."""
 
 GROUP, GROUP_BYTES = 64, 4 << 20
 """Pictures that a thread signs at once, fewer where there are no thumbnails and files are large."""
@@ -58,7 +58,7 @@ ROWS_AT_ONCE = 1_024
 
 @dataclass(frozen=True)
 class Signed:
-    """The signatures (uint8 `[n, 1032]`) of some pictures, and which have one (bool `[n]`)."""
+    """The signatures (uint8 `[n, 1224]`) of some pictures, and which have one (bool `[n]`)."""
 
     values: np.ndarray
     usable: np.ndarray

@@ -7,10 +7,11 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.dedupe.crops import SIDE, WINDOWS
 from tasks.dedupe.judged_pictures import judge_pictures
 from tasks.dedupe.keep_first import keep_first
 from tasks.dedupe.keep_pictures import KEPT, NEW, keep_pictures, steady
-from tasks.dedupe.phash import SIDE, hashes
+from tasks.dedupe.phash import hashes
 from tasks.dedupe.same_picture import (
     BITS_APART,
     CORRELATION,
@@ -55,8 +56,9 @@ def judged(hashed, greys, known=None, scores=None, threshold=CORRELATION):
 
 def alike(hashed, greys, one: int, other: int) -> float:
     """The similarity of two pictures, 0 where their hashes are far apart."""
-    near = orientations(hashed[one], hashed[other], BITS_APART)
-    return float(similarity(greys[one], greys[other], near, scratch())) if near else 0.0
+    near = orientations(hashed[one, 0], hashed[other, 0], BITS_APART)
+    pair = greys[one], greys[other], hashed[one], hashed[other]
+    return float(similarity(*pair, near, scratch())) if near else 0.0
 
 
 def test_a_chain_of_pictures_marks_no_strangers():
@@ -112,16 +114,16 @@ def test_likeness_has_no_direction(data):
 
 def test_the_orientations_in_which_hashes_are_near():
     levels = picture(0, False)
-    one, other = hashes(np.stack([levels, levels[:, ::-1]]))
+    one, other = hashes(np.stack([levels, levels[:, ::-1]]))[:, 0]
     assert orientations(one, one, BITS_APART) == PLAIN
     assert orientations(one, other, BITS_APART) == MIRRORED
     assert orientations(one, other, 64) == PLAIN | MIRRORED
-    assert orientations(one, hashes(picture(STEPS, False)[None])[0], BITS_APART) == 0
+    assert orientations(one, hashes(picture(STEPS, False)[None])[0, 0], BITS_APART) == 0
 
 
 def test_a_picture_without_contrast_resembles_nothing_not_even_itself():
     flat = np.full((2, SIDE * SIDE), 7, np.uint8)
-    assert judged(np.zeros(2, np.uint64), flat) == ([KEPT, KEPT], [0, 0])
+    assert judged(np.zeros((2, WINDOWS), np.uint64), flat) == ([KEPT, KEPT], [0, 0])
 
 
 def test_more_kept_pictures_than_are_compared_at_once():

@@ -14,11 +14,15 @@ from made_pictures import COPIES, jpeg, scene
 
 import flows.demo
 from flows.compose import build_space
+from flows.forget import forget_records
 from flows.progress import StageBars
 from flows.runner import PlainRunner
 from made_images import made_tar
+from schemas.identity import digest_bytes
 from schemas.load import parse_spec
 from schemas.spec import BuildOverrides
+from tasks.dedupe.picture_signatures import SIGNATURE_KEY
+from tasks.erase.asked import Request
 from tasks.store.vectors import release_vectors, vector_index
 from tasks.store.workdir import Store
 
@@ -43,7 +47,8 @@ class Album:
     def add(self, name: str, data: bytes) -> None:
         (self.folder / "files" / name).write_bytes(data)
 
-    def outcome(self, **overrides: Any):
+    @property
+    def spec(self):
         image = {"kind": "image", "mode": "append"}
         data = {
             "space": "album",
@@ -63,9 +68,11 @@ class Album:
             "dedupe": self.dedupe,
             "publish": {"thumbnails": self.thumbnails},
         }
-        spec = parse_spec(data, self.folder, "spec")
+        return parse_spec(data, self.folder, "spec")
+
+    def outcome(self, **overrides: Any):
         runner = PlainRunner(StageBars("quiet"))
-        return build_space(spec, BuildOverrides(yes=True, **overrides), runner)
+        return build_space(self.spec, BuildOverrides(yes=True, **overrides), runner)
 
     def build(self):
         outcome = self.outcome()
@@ -160,8 +167,17 @@ def test_a_dry_run_compares_and_writes_nothing(album):
     assert sorted(album.folder.rglob("*")) == sorted([*before, album.folder / "files/large.jpg"])
 
 
-def test_what_was_signed_lies_with_the_vectors(album):
-    from tasks.dedupe.picture_signatures import SIGNATURE_KEY
-
+def test_what_was_forgotten_is_in_no_signature(album):
     album.build()
-    assert len(vector_index(Store(str(album.folder / "work")), SIGNATURE_KEY)) == 4
+    work = album.folder / "work"
+    assert len(vector_index(Store(str(work)), SIGNATURE_KEY)) == 4
+    release_vectors()
+    forgotten = forget_records(album.spec, Request(keys=("first.jpg",)), yes=True, who="ann")
+    assert forgotten.exit_code == 0, forgotten.message
+    erased = digest_bytes(jpeg(scene(1)))
+    held = [path for path in work.rglob("*.parquet") if erased in path.read_bytes()]
+    assert held == []
+    assert len(vector_index(Store(str(work)), SIGNATURE_KEY)) == 3
+    assert not list(work.glob("near-pictures/*"))
+    album.build()
+    assert album.marks() == {"tables:small": ("files:second.jpg", "near")}

@@ -16,7 +16,7 @@ from flows.sweeping import Swept, sweep
 from schemas.spec import SpaceSpec
 from tasks.store.expiry import Expired, expire
 from tasks.store.leases import Lease, hold_lease, living_leases, refuse_busy
-from tasks.store.merging import merge_vectors
+from tasks.store.merging import merge_signatures, merge_vectors
 from tasks.store.workdir import Store
 from tasks.table.cleanup import GRACE, oldest_base
 from tasks.table.dataset import TableRef
@@ -99,6 +99,7 @@ def maintain_space(
 
         expired = expire(spec.workdir, workdir_days, others())
         merged = merge_vectors(Store(spec.workdir, owner=name), alone)
+        merge_signatures(Store(spec.workdir, owner=name), alone)
         left = [*tables.left]
         if at_work := others():
             left.append(

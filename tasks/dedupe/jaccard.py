@@ -9,16 +9,6 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from tasks.dedupe.minhash import longest, shingles_of
-from tasks.dedupe.text_arrays import Texts
-
-_EMPTY = -1
-
-
-def shingle_counts(texts: Texts) -> np.ndarray:
-    """How many different shingles each compared text has: int64 `(n)`."""
-    return _counts(texts.data, texts.offsets)
-
 
 @njit(cache=True, nogil=True)
 def table_size(shingles):  # type: ignore[no-untyped-def]  # compiled
@@ -62,16 +52,3 @@ def shared_shingles(hashes, found, table, owner, turn, size, met, visit):  # typ
             met[slot] = visit
             shared += 1
     return shared
-
-
-@njit(cache=True, nogil=True)
-def _counts(data, offsets):  # type: ignore[no-untyped-def]  # compiled
-    most = longest(offsets)
-    hashes = np.empty(most + 1, np.uint64)
-    table = np.empty(table_size(most), np.uint64)
-    owner = np.full(len(table), _EMPTY, np.int32)
-    out = np.empty(len(offsets) - 1, np.int64)
-    for text in range(len(out)):
-        found = shingles_of(data, offsets[text], offsets[text + 1], hashes)
-        out[text] = fill_table(hashes, found, table, owner, np.int32(text))
-    return out

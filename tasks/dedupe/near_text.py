@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from schemas.errors import VecmillError
 from schemas.identity import item_ids
 from schemas.spec import DedupeSpec
 from tasks.dedupe.buckets import Buckets, find_buckets
@@ -34,7 +34,6 @@ from tasks.dedupe.signatures import (
     release_signatures,
     sign_part,
 )
-from tasks.dedupe.text_arrays import Texts, compared
 from tasks.processes.cores import usable_cores
 from tasks.store.workdir import Store
 
@@ -68,11 +67,8 @@ def near_texts(records: RecordSet, spec: DedupeSpec, store: Store) -> pl.DataFra
         signed = list(pool.map(partial(sign_part, store=store), parts))
     every = _every(signed, left_out)
     index = SignatureIndex.of(store)
-    try:
-        scopes = _scopes(parts, every, spec)
-        marked = [_mark(parts, scope, index, spec, store) for scope in scopes]
-    finally:
-        release_signatures()
+    release_signatures()
+    marked = [_mark(parts, scope, index, spec, store) for scope in _scopes(parts, every, spec)]
     return pl.concat([pl.DataFrame(schema=MARKS), *marked])
 
 
@@ -110,12 +106,12 @@ def _mark(
 ) -> pl.DataFrame:
     """The marks among records that are compared with each other."""
     assert spec.near is not None
-    text, firsts = _texts(records.hashes)
-    signatures = index.signatures(index.places(records.hashes[firsts]))
+    places, text = _texts(index.places(records.hashes), len(index))
+    signatures = index.signatures(places)
     buckets = find_buckets(signatures)
-    involved = np.zeros(len(firsts), bool)
+    involved = np.zeros(len(places), bool)
     involved[buckets.text] = True
-    copies = np.bincount(text, minlength=len(firsts)) > 1
+    copies = np.bincount(text, minlength=len(places)) > 1
     looked_at = np.flatnonzero((involved | copies)[text])
     who = _who(parts, records.take(looked_at)).with_columns(
         pl.Series("record", looked_at), pl.Series("text", text[looked_at])
@@ -124,15 +120,15 @@ def _mark(
     standing = ordered.unique("text", keep="first", maintain_order=True)
     compared_ones = standing.filter(pl.Series(involved).gather(standing["text"]))
     numbers = compared_ones["text"].to_numpy()
-    rank = np.full(len(firsts), -1, np.int64)
+    rank = np.full(len(places), -1, np.int32)
     rank[numbers] = np.arange(len(numbers))
-    at = records.take(compared_ones["record"].to_numpy())
+    at = places[numbers]
     threshold = spec.near.threshold
     judged = judge_texts(
         signatures[numbers],
-        np.ascontiguousarray(at.hashes[:, 0]),
+        index.hashes[at, 0],
         Buckets(rank[buckets.text], buckets.bucket, buckets.count),
-        lambda wanted: _read(parts, at.take(wanted)),
+        lambda wanted: index.texts(at[wanted]),
         threshold,
         known_pairs(store, threshold),
     )
@@ -140,18 +136,20 @@ def _mark(
     return _marks(ordered, standing, numbers, judged)
 
 
-def _texts(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which text each record has, numbered from 0 (int64), and one record of each text."""
-    order = np.argsort(hashes[:, 0], kind="stable")
-    first = hashes[order, 0]
-    begins = np.ones(len(order), bool)
-    begins[1:] = first[1:] != first[:-1]
-    if (hashes[order[1:], 1] != hashes[order[:-1], 1])[~begins[1:]].any():
-        order = np.lexsort((hashes[:, 1], hashes[:, 0]))  # two texts whose hashes begin alike
-        begins[1:] = (hashes[order[1:]] != hashes[order[:-1]]).any(axis=1)
-    text = np.empty(len(order), np.int64)
-    text[order] = np.cumsum(begins) - 1
-    return text, order[begins]
+def _texts(place: np.ndarray, places: int) -> tuple[np.ndarray, np.ndarray]:
+    """The different ones among the places, ascending, and which of them each record has (int64).
+
+    Raises `VecmillError` where a text has none: signatures went while they were needed.
+    """
+    if (place < 0).any():
+        raise VecmillError(
+            f"{int((place < 0).sum())} texts have no signature in the workdir any more: files were "
+            "removed there while the build ran; build again"
+        )
+    used = np.zeros(places, bool)
+    used[place] = True
+    number = np.cumsum(used) - 1
+    return np.flatnonzero(used), number[place]
 
 
 def _who(parts: list[TextPart], records: _Records) -> pl.DataFrame:
@@ -170,34 +168,6 @@ def _who(parts: list[TextPart], records: _Records) -> pl.DataFrame:
     )
     ids = item_ids(sources, keys, None)
     return found.with_columns(pl.Series("id", ids))
-
-
-def _read(parts: list[TextPart], records: _Records) -> Texts:
-    """The compared texts of the records, in their order."""
-    found: list[pa.Array] = []
-    places = [np.empty(0, np.int64)]
-    for number in np.unique(records.part):
-        mine = np.flatnonzero(records.part == number)
-        mine = mine[np.argsort(records.position[mine], kind="stable")]
-        places.append(mine)
-        found += _texts_at(parts[number].path, records.position[mine])
-    back = np.argsort(np.concatenate(places), kind="stable")
-    texts = pa.chunked_array(found, pa.large_string()).combine_chunks()
-    return compared(texts.take(pa.array(back)))
-
-
-def _texts_at(path: str, positions: np.ndarray) -> Iterator[pa.Array]:
-    """The texts at ascending positions of a file; only row groups that hold one are read."""
-    with pq.ParquetFile(path) as file:
-        begin = 0
-        for group in range(file.num_row_groups):
-            end = begin + file.metadata.row_group(group).num_rows
-            here = positions[slice(*np.searchsorted(positions, [begin, end]))]
-            if len(here):
-                column = file.read_row_group(group, ["text"]).column(0)
-                taken = column.take(pa.array(here - begin)).cast(pa.large_string())
-                yield from taken.chunks
-            begin = end
 
 
 def _marks(

@@ -7,7 +7,7 @@ The same as `keep_first` over all resembling pairs, without finding them all: of
 letters of one form each is compared with the first and no more. What was compared before is
 remembered (`known`), so a walk over a corpus that grew compares what is new. Texts are read for the
 pairs that need them: a first walk takes each unknown pair for alike and says which these are; what
-it said is read, and the next one knows better.
+it said is read, and the next one, over those alone that it may concern, knows better.
 """
 
 from __future__ import annotations
@@ -18,13 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from tasks.dedupe.buckets import Buckets, by_text
-from tasks.dedupe.jaccard import fill_table, shared_shingles, shingle_counts, table_size
+from tasks.dedupe.buckets import Buckets, by_text, connected
+from tasks.dedupe.jaccard import fill_table, shared_shingles, table_size
 from tasks.dedupe.minhash import fewest_equal, mix, shingles_of
 from tasks.dedupe.text_arrays import Texts
-
-ROUNDS = 4
-"""Walks after which every candidate's text is read: each of them reads a few, as a rule two do."""
 
 APART = np.float32(-1)
 """Score of a pair that was compared and is not within the threshold."""
@@ -87,48 +84,55 @@ def judge_texts(
     `signatures` uint8 `(n, 128)` and `names` uint64 `(n)`, the first words of their hashes, of n
     different texts; `buckets` of them; `read(numbers)` gives texts in their compared form.
     """
-    starts, held = by_text(buckets.text, buckets.bucket, len(names))
+    count = len(names)
+    starts, held = by_text(buckets.text, buckets.bucket, count)
     sizes = np.bincount(buckets.bucket, minlength=buckets.count)
     first_place = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-    shelf = _Shelf(len(names))
-    found = Pairs.none()
-    for turn in range(ROUNDS + 1):
+    shelf, found = _Shelf(count), Pairs.none()
+    through, score = np.full(count, -1, np.int64), np.zeros(count, np.float32)
+    active, together = np.ones(count, bool), None
+    wanted = np.empty(0, np.int64) if len(known) else np.arange(count)
+    for _ in range(count + 1):
+        shelf.add(wanted, read)
         pairs = known + found
         table = np.full(_slots(len(pairs)), -1, np.int64)
         _put(table, pairs.first, pairs.second)
-        through, score, needed, first, second, scores = _walk(
-            *(signatures, names, starts, held, first_place),
+        needed, first, second, scores = _walk(
+            *(signatures, names, starts, held, first_place, active, through, score),
             *(table, pairs.first, pairs.second, pairs.score),
-            *(shelf.texts.data, shelf.start, shelf.end, shelf.shingles),
+            *(shelf.data, shelf.start, shelf.end, shelf.shingles),
             *(fewest_equal(threshold), threshold),
         )
         found += Pairs(first, second, scores)
-        wanted = np.flatnonzero(needed)
+        wanted = np.flatnonzero(needed & (shelf.start == _NO_TEXT))
         if not len(wanted):
             return Judged(through, score, found)
-        if turn >= ROUNDS - 1:
-            wanted = np.flatnonzero(shelf.start == _NO_TEXT)
-        shelf.add(wanted, read(wanted))
+        if together is None:
+            together = connected(buckets.text, buckets.bucket, buckets.count, count)
+        active = np.isin(together, together[wanted])  # nothing else can be judged otherwise now
     raise AssertionError("every text is at hand, and still one is missing")
 
 
 class _Shelf:
-    """The texts at hand: text i lies at `start[i]` … `end[i]` of `texts.data`."""
+    """The texts at hand: text i lies at `start[i]` … `end[i]` of `data`, −1 where it does not.
+
+    `shingles[i]` is how many different ones it has, −1 until they are counted.
+    """
 
     def __init__(self, count: int) -> None:
-        self.texts = Texts(np.empty(0, np.uint8), np.zeros(1, np.int64))
+        self.data = np.empty(0, np.uint8)
         self.start = np.full(count, _NO_TEXT, np.int64)
         self.end = np.full(count, _NO_TEXT, np.int64)
-        self.shingles = np.zeros(count, np.int64)
+        self.shingles = np.full(count, -1, np.int64)
 
-    def add(self, numbers: np.ndarray, texts: Texts) -> None:
+    def add(self, numbers: np.ndarray, read: Callable[[np.ndarray], Texts]) -> None:
         """Put texts beside those that are there."""
-        begin = len(self.texts.data)
+        if not len(numbers):
+            return
+        texts, begin = read(numbers), len(self.data)
         self.start[numbers] = texts.offsets[:-1] + begin
         self.end[numbers] = texts.offsets[1:] + begin
-        self.shingles[numbers] = shingle_counts(texts)
-        data = np.concatenate([self.texts.data, texts.data]) if begin else texts.data
-        self.texts = Texts(data, texts.offsets)
+        self.data = np.concatenate([self.data, texts.data]) if begin else texts.data
 
 
 def _slots(pairs: int) -> int:
@@ -201,11 +205,15 @@ def _candidates(text, starts, held, first_place, filled, kept, stamp, out):  # t
 
 @njit(cache=True, nogil=True)
 def _walk(
-    signatures, names, starts, held, first_place,
+    signatures, names, starts, held, first_place, active, through, score,
     table, first, second, scores,
     data, start, end, shingles,
     fewest, threshold,
 ):  # type: ignore[no-untyped-def]  # compiled  # fmt: skip
+    """Judge the active texts, writing `through`, `score` and `shingles`.
+
+    Returns which texts are needed to judge them for good, and what was compared.
+    """
     texts = len(names)
     most = 0
     for text in range(texts):
@@ -214,8 +222,6 @@ def _walk(
     slots = np.empty(table_size(most), np.uint64)
     owner = np.full(len(slots), -1, np.int64)
     met = np.full(len(slots), -1, np.int64)
-    through = np.full(texts, -1, np.int64)
-    score = np.zeros(texts, np.float32)
     needed = np.zeros(texts, np.bool_)
     kept = np.empty(first_place[-1], np.int64)
     filled = np.zeros(len(first_place) - 1, np.int64)
@@ -223,30 +229,46 @@ def _walk(
     candidates = np.empty(texts, np.int64)
     new_first, new_second = np.empty(1024, np.uint64), np.empty(1024, np.uint64)
     new_score = np.empty(1024, np.float32)
-    new = visit = 0
+    new = turn = visit = 0
     for text in range(texts):
+        if not active[text]:
+            continue
+        through[text], score[text] = -1, 0
         count = _candidates(text, starts, held, first_place, filled, kept, stamp, candidates)
         in_use = 0  # slots of the table that hold this text's shingles
+        guessed = False
         for at in range(count):
             other = candidates[at]
             if _equal_bytes(signatures[text], signatures[other]) < fewest:
                 continue
             value = _score_of(names[text], names[other], table, first, second, scores)
-            if value == _UNKNOWN and (start[text] < 0 or start[other] < 0):
-                needed[text] = needed[other] = True  # taken for alike until they are at hand
-                through[text] = other
-                break
+            if value == _UNKNOWN and (guessed or start[text] < 0 or start[other] < 0):
+                needed[text] = needed[other] = True
+                if not guessed:
+                    guessed = True
+                    through[text] = other  # taken for alike until both are at hand
+                continue
+            if guessed:
+                if value >= 0:
+                    break  # no later one matters
+                continue
             if value == _UNKNOWN:
+                if shingles[other] < 0:
+                    found = shingles_of(data, start[other], end[other], hashes)
+                    turn += 1
+                    shingles[other] = fill_table(hashes, found, slots, owner, turn)
+                    in_use = 0
                 if not in_use:
                     found = shingles_of(data, start[text], end[text], hashes)
                     in_use = table_size(found)
-                    fill_table(hashes, found, slots, owner, text)
+                    turn += 1
+                    shingles[text] = fill_table(hashes, found, slots, owner, turn)
                 small = min(shingles[text], shingles[other])
                 value = APART
                 if small >= threshold * max(shingles[text], shingles[other]):
                     found = shingles_of(data, start[other], end[other], hashes)
                     visit += 1
-                    shared = shared_shingles(hashes, found, slots, owner, text, in_use, met, visit)
+                    shared = shared_shingles(hashes, found, slots, owner, turn, in_use, met, visit)
                     ratio = shared / (shingles[text] + shingles[other] - shared)
                     if ratio >= threshold:
                         value = np.float32(ratio)
@@ -264,4 +286,4 @@ def _walk(
                 bucket = held[at]
                 kept[first_place[bucket] + filled[bucket]] = text
                 filled[bucket] += 1
-    return through, score, needed, new_first[:new], new_second[:new], new_score[:new]
+    return needed, new_first[:new], new_second[:new], new_score[:new]

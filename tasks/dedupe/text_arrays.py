@@ -32,14 +32,14 @@ class Texts:
 
 
 def text_buffers(texts: pa.Array | pa.ChunkedArray) -> Texts:
-    """The buffers of strings without nulls, as they are; `ValueError` where one is null."""
+    """The buffers of strings, or of their bytes, as they are; `ValueError` where one is null."""
     if isinstance(texts, pa.ChunkedArray):
         texts = texts.combine_chunks() if texts.num_chunks != 1 else texts.chunk(0)
     if texts.null_count:
         raise ValueError(f"{texts.null_count} of {len(texts)} texts are null; expected none")
     if pa.types.is_string(texts.type):
         width = np.int32
-    elif pa.types.is_large_string(texts.type):
+    elif pa.types.is_large_string(texts.type) or pa.types.is_large_binary(texts.type):
         width = np.int64
     else:
         return text_buffers(texts.cast(pa.large_string()))

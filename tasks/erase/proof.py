@@ -200,7 +200,7 @@ def _look_at_parquet(path: Path, asked: Asked, contents: frozenset[bytes], proof
     file = pq.ParquetFile(path)
     names = [
         name
-        for name in ("id", "duplicate_of", "source", "key", "content_hash")
+        for name in ("id", "duplicate_of", "kept_id", "source", "key", "content_hash")
         if name in file.schema_arrow.names
     ]
     proof.staged_files += 1

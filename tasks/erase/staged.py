@@ -21,7 +21,7 @@ from tasks.erase.asked import Asked
 from tasks.erase.holders import TEXTS_HELD
 from tasks.store.workdir import ROWS_PER_GROUP, TEMPORARY, Store
 
-TABLES = ("records", "rejects", "duplicates", "plans", "items")
+TABLES = ("records", "documents", "rejects", "near", "duplicates", "plans", "items")
 """Folders of parquet files that name records. Items go last: they tell which contents were theirs,
 should the erasure be killed and begun again."""
 
@@ -29,16 +29,20 @@ VECTORS = "vectors"
 VERDICTS = ("verdicts", "refused", "repeats")
 """What quotes keys or contents in words of its own; all of it goes, since it is judged again."""
 
+COMPARED = ("text-hashes", "signatures", "near-pairs")
+"""Texts as they are compared, and what is derived of them, by hashes that name no record; all of it
+goes: the next build makes it again, some 50,000 texts a second."""
+
 REPORTS = "reports"
 TOMBSTONES = "tombstones"
 
 NAMELESS = ("retries", "claims")
 """What says which file stands for which, by digests alone."""
 
-FOLDERS = (*TABLES, VECTORS, *VERDICTS, *NAMELESS, REPORTS, TOMBSTONES)
+FOLDERS = (*TABLES, VECTORS, *VERDICTS, *COMPARED, *NAMELESS, REPORTS, TOMBSTONES)
 """What builds write in a `workdir` besides leases; nothing else in it is looked at or touched."""
 
-NAMES = ("id", "duplicate_of")
+NAMES = ("id", "duplicate_of", "kept_id")
 """Columns that name a record by id."""
 
 
@@ -85,7 +89,9 @@ def look_at_staged(root: str, space: str, asked: Asked) -> Staged:
         tuple(files),
         tuple(dict.fromkeys(unreadable)),
         tuple(sorted((folder / REPORTS / space).rglob("*"))),
-        tuple(path for name in VERDICTS for path in sorted((folder / name).glob("*"))),
+        tuple(
+            path for name in (*VERDICTS, *COMPARED) for path in sorted((folder / name).glob("*"))
+        ),
         tuple(texts),
         frozenset(contents),
     )
@@ -118,7 +124,9 @@ def named_rows(batch: pa.RecordBatch, asked: Asked) -> pl.Series | None:
             mine = asked.named(pl.Series(name, batch.column(name)).cast(pl.String))
             held = mine if held is None else held | mine
     if {"source", "key"} <= set(batch.schema.names):
-        sources, keys = (pa.chunked_array([batch.column(name)]) for name in ("source", "key"))
+        sources, keys = (
+            pa.chunked_array([batch.column(name).cast(pa.string())]) for name in ("source", "key")
+        )
         mine = asked.named(pl.Series("id", item_ids(sources, keys, None)).cast(pl.String))
         held = mine if held is None else held | mine
     return held

@@ -1,6 +1,7 @@
-"""Merging small vector files: each build leaves one, and every plan opens them all.
+"""Merging small files of vectors, signatures and compared pairs: each build leaves one of each, and
+the next ones open them all.
 
-    small files of a vector key, of one week → merged-<digest of their names>.parquet, then unlinked
+    small files of a folder, of one week → merged-<digest of their names>, then unlinked
 
 Files of different weeks stay apart, so that vectors nobody uses expire. The merged file is in place
 before the small ones go, and is looked into first, so whoever begins in between reads that one.
@@ -12,6 +13,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.identity import digest_json
@@ -38,31 +40,71 @@ def merge_vectors(store: Store, alone: Callable[[], bool]) -> int:
         for files in _groups(folder):
             if not alone():
                 return gone
-            gone += _merge(store, folder.name, files, alone)
+            gone += _merge(store, vectors_folder(folder.name), files, alone)
     return gone
 
 
-def _groups(folder: Path) -> list[list[Path]]:
+def merge_signatures(store: Store, alone: Callable[[], bool]) -> int:
+    """The same for the signatures of texts and the pairs of them that were compared."""
+    gone = 0
+    for name, suffix, write in SIGNED:
+        for folder in sorted((Path(store.root) / name).glob("*")):
+            for files in _groups(folder, suffix):
+                if not alone():
+                    return gone
+                gone += _merge(store, f"{name}/{folder.name}", files, alone, suffix, write)
+    return gone
+
+
+def _groups(folder: Path, suffix: str = ".parquet") -> list[list[Path]]:
     """Small files that were used in the same week, where there are enough of them."""
     weeks: dict[int, list[Path]] = {}
-    for path in sorted(folder.glob("*.parquet")):
+    for path in sorted(folder.glob(f"*{suffix}")):
         state = path.stat()
         if not path.name.startswith(TEMPORARY) and state.st_size < SMALL_BYTES:
             weeks.setdefault(int(state.st_mtime // WEEK), []).append(path)
     return [files for files in weeks.values() if len(files) >= FEWEST_FILES]
 
 
-def _merge(store: Store, vector_key: str, files: list[Path], alone: Callable[[], bool]) -> int:
+def _write_parquet(files: list[Path], path: Path) -> None:
+    options = {"compression": "none", "use_dictionary": False}
+    with pq.ParquetWriter(path, pq.read_schema(files[0]), **options) as writer:
+        for file in files:
+            for batch in pq.ParquetFile(file).iter_batches(ROWS_PER_GROUP):
+                writer.write_batch(batch, row_group_size=ROWS_PER_GROUP)
+
+
+def _write_arrow(files: list[Path], path: Path) -> None:
+    with pa.ipc.open_file(files[0]) as first:
+        schema = first.schema
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for file in files:
+            with pa.ipc.open_file(file) as reader:
+                for number in range(reader.num_record_batches):
+                    writer.write_batch(reader.get_batch(number))
+
+
+Write = Callable[[list[Path], Path], None]
+
+SIGNED: tuple[tuple[str, str, Write], ...] = (
+    ("signatures", ".arrow", _write_arrow),
+    ("near-pairs", ".parquet", _write_parquet),
+)
+"""Folder, ending of its files, and what writes some of them as one."""
+
+
+def _merge(
+    store: Store,
+    folder: str,
+    files: list[Path],
+    alone: Callable[[], bool],
+    suffix: str = ".parquet",
+    write: Write = _write_parquet,
+) -> int:
     name = f"{MERGED}{digest_json([path.name for path in files])}"
     used = max(path.stat().st_mtime for path in files)
-    folder = vectors_folder(vector_key)
-    schema = pq.read_schema(files[0])
-    with store.create(folder, name) as path:
-        options = {"compression": "none", "use_dictionary": False}
-        with pq.ParquetWriter(path, schema, **options) as writer:
-            for file in files:
-                for batch in pq.ParquetFile(file).iter_batches(ROWS_PER_GROUP):
-                    writer.write_batch(batch, row_group_size=ROWS_PER_GROUP)
+    with store.create(folder, name, suffix) as path:
+        write(files, path)
         os.utime(path, (used, used))
     if not alone():
         return 0  # the next upkeep merges them anew

@@ -97,3 +97,75 @@ def test_marks_do_not_depend_on_the_order_of_arrival(rows, random, within):
     assert set(marked["duplicate_of"]) <= kept  # a kept row is never itself a duplicate
     groups = ["content_hash"] + (["source"] if within == "source" else [])
     assert len(kept) == frame.n_unique(groups)
+
+
+def near_file(tmp_path, marks: dict[str, str], score: float = 0.8) -> str:
+    """Records marked in source docs: key → key of the record kept."""
+    path = tmp_path / f"near-{len(marks)}.parquet"
+    rows = [
+        {"source": "docs", "key": key, "kept_id": f"docs:{kept}", "score": score}
+        for key, kept in marks.items()
+    ]
+    pl.DataFrame(rows).with_columns(pl.col("score").cast(pl.Float32)).write_parquet(path)
+    return str(path)
+
+
+def chunks(store: Store, texts: dict[str, str]):
+    """Items `key#n` → text, as chunked records have them."""
+    keys = [name.partition("#")[0] for name in texts]
+    ids = [f"docs:{name}" for name in texts]
+    return made_items(store, texts, values={"id": ids, "key": keys})
+
+
+def verdicts(items, near: str, store: Store, spec: DedupeSpec | None = None) -> dict[str, tuple]:
+    rows = marks(mark_exact([items], spec or DedupeSpec(), store, near))
+    return {name: (of, kind, round(score, 3)) for name, of, kind, score in rows}
+
+
+def test_items_of_a_near_duplicate_point_to_the_record_kept(tmp_path):
+    store = Store(str(tmp_path))
+    items = chunks(store, {"a#0": "one", "a#1": "two", "b#0": "one!", "b#1": "two!"})
+    assert verdicts(items, near_file(tmp_path, {"b": "a"}), store) == {
+        "docs:b#0": ("docs:a", "near", 0.8),
+        "docs:b#1": ("docs:a", "near", 0.8),
+    }
+
+
+def test_an_equal_item_of_an_unmarked_record_is_kept_whatever_its_place(tmp_path):
+    """`a` is the least by id, but it is a near-duplicate: the chunk of `z` stays."""
+    store = Store(str(tmp_path))
+    items = chunks(store, {"a#0": "same", "a#1": "other", "z#0": "same", "y#0": "more"})
+    assert verdicts(items, near_file(tmp_path, {"a": "y"}), store) == {
+        "docs:a#0": ("docs:z#0", "exact", 1.0),
+        "docs:a#1": ("docs:y", "near", 0.8),
+    }
+
+
+def test_equal_items_of_near_duplicates_alone_are_left_to_them(tmp_path):
+    store = Store(str(tmp_path))
+    items = chunks(store, {"a#0": "same", "b#0": "same", "c#0": "other"})
+    assert verdicts(items, near_file(tmp_path, {"a": "c", "b": "c"}), store) == {
+        "docs:a#0": ("docs:c", "near", 0.8),
+        "docs:b#0": ("docs:c", "near", 0.8),
+    }
+
+
+def test_without_exact_copies_are_near_duplicates(tmp_path):
+    store = Store(str(tmp_path))
+    items = chunks(store, {"a": "same", "b": "same"})
+    near = near_file(tmp_path, {"b": "a"}, 1.0)
+    assert verdicts(items, near, store, DedupeSpec(exact=False)) == {
+        "docs:b": ("docs:a", "near", 1.0)
+    }
+    assert verdicts(items, near, store) == {"docs:b": ("docs:a", "exact", 1.0)}
+
+
+def test_no_pointer_leads_to_a_marked_row(tmp_path):
+    """Items of every combination: what is pointed to by an exact copy is never itself marked."""
+    store = Store(str(tmp_path))
+    texts = {f"{key}#{n}": f"text {(i + n) % 3}" for i, key in enumerate("abcdef") for n in (0, 1)}
+    found = verdicts(chunks(store, texts), near_file(tmp_path, {"a": "d", "e": "d"}), store)
+    exact = {of for of, kind, _ in found.values() if kind == "exact"}
+    assert exact
+    assert not exact & set(found)
+    assert {name[5] for name, (_, kind, _) in found.items() if kind == "near"} <= {"a", "e"}

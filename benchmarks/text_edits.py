@@ -68,7 +68,8 @@ def vocabulary(script: int) -> tuple[list[str], np.ndarray]:
         else:
             word = "".join(chr(draw.randrange(0x4E00, 0x5E00)) for _ in range(1 + size // 2))
         words[word] = None
-    short = sorted(list(words)[:SHORT], key=len)[:COMMON]  # as in languages, what is frequent is short
+    # As in languages, what is frequent is short.
+    short = sorted(list(words)[:SHORT], key=len)[:COMMON]
     for word in short:
         del words[word]
     weights = 1 / (np.arange(1, VOCABULARY + 1) + OFFSET)

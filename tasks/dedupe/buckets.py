@@ -40,8 +40,7 @@ def find_buckets(signatures: np.ndarray) -> Buckets:
     slots = 1 << max(10, int(len(signatures) * SLOTS_PER_KEY - 1).bit_length())
     texts, buckets, count = [np.empty(0, np.int32)], [np.empty(0, np.int32)], 0
     for band in range(BANDS if len(signatures) > 1 else 0):
-        maybe = _again(keys[band], some, slots)
-        text, bucket, found = _group(keys[band], maybe, count)
+        text, bucket, found = _group(keys[band], some, *_again(keys[band], some, slots), count)
         texts.append(text)
         buckets.append(bucket)
         count += found
@@ -50,54 +49,53 @@ def find_buckets(signatures: np.ndarray) -> Buckets:
 
 @njit(cache=True, nogil=True)
 def _again(keys, some, slots):  # type: ignore[no-untyped-def]  # compiled
-    """Whose keys fall into a slot that another's falls into, too."""
-    once = np.zeros(slots >> 3, np.uint8)
-    twice = np.zeros(slots >> 3, np.uint8)
+    """How often each slot is hit, two bits each (2: twice or more), and how many keys hit one that
+    was hit before."""
+    hits = np.zeros(slots >> 2, np.uint8)
     mask = np.uint32(slots - 1)
+    again = 0
     for at in range(len(keys)):
-        if some[at]:
-            slot = keys[at] & mask
-            place, bit = slot >> np.uint32(3), np.uint8(1 << (slot & np.uint32(7)))
-            if once[place] & bit:
-                twice[place] |= bit
-            else:
-                once[place] |= bit
-    found = np.empty(len(keys), np.int32)
-    count = 0
-    for at in range(len(keys)):
-        if some[at]:
-            slot = keys[at] & mask
-            found[count] = at
-            count += (twice[slot >> np.uint32(3)] >> (slot & np.uint32(7))) & 1
-    return found[:count].copy()
+        if not some[at]:
+            continue
+        slot = keys[at] & mask
+        place, shift = slot >> np.uint32(2), np.uint8((slot & np.uint32(3)) << np.uint32(1))
+        held = (hits[place] >> shift) & np.uint8(3)
+        if held < 2:
+            hits[place] += np.uint8(1) << shift
+        again += held > 0
+    return hits, mask, again
 
 
 @njit(cache=True, nogil=True)
-def _group(keys, texts, number):  # type: ignore[no-untyped-def]  # compiled
-    """The buckets of at least two of the texts, numbered from `number`: text, bucket, how many."""
+def _group(keys, some, hits, mask, again, number):  # type: ignore[no-untyped-def]  # compiled
+    """The buckets of at least two texts, numbered from `number`: text, bucket, how many."""
+    most = 2 * again  # keys in slots that were hit twice
     size = 16
-    while size < 2 * len(texts):
+    while size < 2 * most:
         size *= 2
-    mask = np.uint32(size - 1)
-    first = np.full(size, -1, np.int32)  # by slot: the first text with that key
-    bucket = np.full(len(keys), -1, np.int32)  # of such a first text
-    out_text, out_bucket = np.empty(len(texts), np.int32), np.empty(len(texts), np.int32)
+    spread = np.uint32(size - 1)
+    first = np.full(size, -1, np.int32)  # by place in the table: the first text with that key
+    bucket = np.full(size, -1, np.int32)
+    out_text, out_bucket = np.empty(most, np.int32), np.empty(most, np.int32)
     found = count = 0
-    for at in range(len(texts)):
-        text = texts[at]
-        slot = (keys[text] * np.uint32(0x9E3779B1)) & mask
-        while first[slot] >= 0 and keys[first[slot]] != keys[text]:
-            slot = (slot + np.uint32(1)) & mask
-        if first[slot] < 0:
-            first[slot] = text
+    for text in range(len(keys)):
+        key = keys[text]
+        slot = key & mask
+        shift = np.uint8((slot & np.uint32(3)) << np.uint32(1))
+        if not some[text] or not (hits[slot >> np.uint32(2)] >> shift) & 2:
             continue
-        other = first[slot]
-        if bucket[other] < 0:
-            bucket[other] = number + count
+        at = (key * np.uint32(0x9E3779B1)) & spread
+        while first[at] >= 0 and keys[first[at]] != key:
+            at = (at + np.uint32(1)) & spread
+        if first[at] < 0:
+            first[at] = text
+            continue
+        if bucket[at] < 0:
+            bucket[at] = number + count
             count += 1
-            out_text[found], out_bucket[found] = other, bucket[other]
+            out_text[found], out_bucket[found] = first[at], bucket[at]
             found += 1
-        out_text[found], out_bucket[found] = text, bucket[other]
+        out_text[found], out_bucket[found] = text, bucket[at]
         found += 1
     return out_text[:found].copy(), out_bucket[:found].copy(), count
 

@@ -169,11 +169,12 @@ def _score_of(one, other, table, first, second, scores):  # type: ignore[no-unty
 
 
 @njit(cache=True, nogil=True)
-def _equal_bytes(one, other):  # type: ignore[no-untyped-def]  # compiled
-    equal = 0
-    for at in range(len(one)):
-        equal += one[at] == other[at]
-    return equal
+def _may_resemble(signatures, one, other, fewest):  # type: ignore[no-untyped-def]  # compiled
+    """Whether so many bytes of two signatures agree at least."""
+    equal = np.uint8(0)
+    for at in range(signatures.shape[1]):
+        equal += np.uint8(signatures[one, at] == signatures[other, at])
+    return equal >= fewest
 
 
 @njit(cache=True, nogil=True)
@@ -239,9 +240,9 @@ def _walk(
         guessed = False
         for at in range(count):
             other = candidates[at]
-            if _equal_bytes(signatures[text], signatures[other]) < fewest:
-                continue
             value = _score_of(names[text], names[other], table, first, second, scores)
+            if value == _UNKNOWN and not _may_resemble(signatures, text, other, fewest):
+                continue
             if value == _UNKNOWN and (guessed or start[text] < 0 or start[other] < 0):
                 needed[text] = needed[other] = True
                 if not guessed:

@@ -131,14 +131,22 @@ def shingle_seconds(files: Sequence[Path]) -> float:
     return seconds
 
 
+def warm_up(threshold: float) -> None:
+    """Import and compile what the stage needs: a few texts, and then a few more."""
+    few = ["a few words to begin with", "a few words to begin with.", "ünlike either of them"]
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / "few.parquet", Path(folder) / "more.parquet"]
+        write_records(files[0], few, 0)
+        write_records(files[1], [few[0], "a few words to begin with, and more"], len(few))
+        find_marks(files[:1], Path(folder) / "work", threshold)
+        find_marks(files, Path(folder) / "work", threshold)
+
+
 def main() -> int:
     """Run the stage: the records files, the workdir, where the labels go, the threshold."""
     files, workdir, out, threshold = sys.argv[1:]
     paths = [Path(path) for path in json.loads(files)]
-    with tempfile.TemporaryDirectory() as folder:  # imports and compiling
-        few = ["a few words to begin with", "a few words to begin with.", "ünlike either of them"]
-        write_records(Path(folder) / "few.parquet", few, 0)
-        find_marks([Path(folder) / "few.parquet"], Path(folder) / "work", float(threshold))
+    warm_up(float(threshold))
     laps = Laps()
     with laps.lap("all"):
         marks = find_marks(paths, Path(workdir), float(threshold))

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from random import Random
 
 import numpy as np
-from text_edits import EDITS, LOOK_ALIKES, SCRIPTS, SENTENCES, Hand, Quoting, write
+from text_edits import EDITS, LOOK_ALIKES, SCRIPTS, SENTENCES, TOPICS, Hand, Quoting, write
 
 NGRAM = 5
 """Characters of a shingle, as in the method that is measured."""
@@ -69,7 +69,7 @@ def family(seed: int, number: int) -> list[tuple[str, str, bool]]:
     """A family's documents, its original first: text, what was done, whether it is a copy."""
     draw = Random(f"{seed} {number}")
     script = draw.choices(range(len(SCRIPTS)), [share for share, _, _ in SCRIPTS])[0]
-    hand = Hand(draw, script)
+    hand = Hand(draw, script, draw.randrange(TOPICS))
     return with_copies(hand, [hand.sentence() for _ in range(draw.randint(*SENTENCES))])
 
 

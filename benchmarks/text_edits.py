@@ -18,16 +18,30 @@ import numpy as np
 SENTENCES, WORDS = (4, 16), (5, 18)
 """Fewest and most sentences of a document, words of a sentence: 650 characters on average."""
 
-VOCABULARY, SKEW = 30_000, 1.05
-"""Words of each script, and the exponent of their frequency (that of English is about 1)."""
+VOCABULARY, OFFSET = 30_000, 2.7
+"""Words of each script; a word's frequency goes with 1 / (its rank + the offset), as in English
+(Mandelbrot)."""
+
+COMMON, SHORT, TOPICS = 100, 150, 300
+"""Words that are frequent in every text, the shortest of so many, and topics: each has other words
+beside them that are frequent. Texts that have nothing to do with each other are so as alike as
+news are, Jaccard about .03; what shares a band by chance depends on it."""
 
 PAGES = 40
 """Distinct frames (heads and feet of pages) that boilerplate is drawn from."""
 
 SCRIPTS: tuple[tuple[float, str, str], ...] = (
-    (0.80, "b c d f g l m n p r s t v br st tr ch pl", "a e i o u ai é ou ö"),
-    (0.10, "б в г д ж з к л м н п р с т ст пр", "а е и о у я ы"),
-    (0.05, "β γ δ κ λ μ ν π ρ σ τ φ χ", "α ε η ι ο υ ω"),
+    (
+        0.80,
+        "b c d f g h k l m n p r s t v w br cl cr dr fl gr pl pr sc sh sp st th tr ch",
+        "a e i o u a e i o ai ea é ou ö ar en er in on al or ess ight and",
+    ),
+    (
+        0.10,
+        "б в г д ж з к л м н п р с т х ч ш ст пр тр вс бл",
+        "а е и о у я ы ю ой ен ать ов ин ость",
+    ),
+    (0.05, "β γ δ θ κ λ μ ν ξ π ρ σ τ φ χ ψ στ πρ κτ", "α ε η ι ο υ ω ου ει αι ον ης ας εν"),
     (0.05, "", ""),  # Han characters, written without spaces
 )
 """Share of the families, consonants and vowels of each script."""
@@ -46,7 +60,7 @@ def vocabulary(script: int) -> tuple[list[str], np.ndarray]:
     _, consonants, vowels = SCRIPTS[script]
     words: dict[str, None] = {}
     while len(words) < VOCABULARY:
-        size = draw.choices((1, 2, 3, 4), (2, 4, 3, 1))[0]
+        size = draw.choices((1, 2, 3, 4), (4, 4, 2, 1))[0]
         if consonants:
             begin, middle = consonants.split(), vowels.split()
             parts = (draw.choice(begin) + draw.choice(middle) for _ in range(size))
@@ -54,8 +68,12 @@ def vocabulary(script: int) -> tuple[list[str], np.ndarray]:
         else:
             word = "".join(chr(draw.randrange(0x4E00, 0x5E00)) for _ in range(1 + size // 2))
         words[word] = None
-    weights = 1 / np.arange(1, VOCABULARY + 1) ** SKEW
-    return list(words), np.cumsum(weights) / weights.sum()
+    # As in languages, what is frequent is short.
+    short = sorted(list(words)[:SHORT], key=len)[:COMMON]
+    for word in short:
+        del words[word]
+    weights = 1 / (np.arange(1, VOCABULARY + 1) + OFFSET)
+    return [*short, *words], np.cumsum(weights) / weights.sum()
 
 
 @cache
@@ -64,9 +82,14 @@ def frequencies(script: int) -> list[float]:
     return vocabulary(script)[1].tolist()
 
 
-def some_words(draw: Random, script: int, number: int) -> list[str]:
-    """Words as frequent as in a text; now and then a figure or a name."""
-    drawn = draw.choices(vocabulary(script)[0], cum_weights=frequencies(script), k=number)
+def some_words(draw: Random, script: int, number: int, topic: int = 0) -> list[str]:
+    """Words as frequent as in a text of that topic; now and then a figure or a name."""
+    words, step = vocabulary(script)[0], topic * ((VOCABULARY - COMMON) // TOPICS)
+    ranks = draw.choices(range(VOCABULARY), cum_weights=frequencies(script), k=number)
+    drawn = [
+        words[rank if rank < COMMON else COMMON + (rank + step) % (VOCABULARY - COMMON)]
+        for rank in ranks
+    ]
     for place in range(number):
         chance = draw.random()
         if chance < 0.03:
@@ -76,9 +99,9 @@ def some_words(draw: Random, script: int, number: int) -> list[str]:
     return drawn
 
 
-def sentence(draw: Random, script: int) -> str:
+def sentence(draw: Random, script: int, topic: int = 0) -> str:
     """A sentence with a capital, commas and a full stop."""
-    words = some_words(draw, script, draw.randint(*WORDS))
+    words = some_words(draw, script, draw.randint(*WORDS), topic)
     if not SCRIPTS[script][1]:
         return "".join(words) + "。"
     words[0] = words[0].capitalize()
@@ -99,20 +122,21 @@ def write(document: Document) -> str:
 
 @dataclass(frozen=True)
 class Hand:
-    """Who edits: where chance comes from, the script, and how strongly (1 = as usual)."""
+    """Who edits: where chance comes from, the script, the topic, how strongly (1 = as usual)."""
 
     draw: Random
     script: int
+    topic: int = 0
     strength: float = 1.0
 
     def share(self, least: float, most: float) -> float:
         return self.draw.uniform(least, most) * self.strength
 
     def sentence(self) -> str:
-        return sentence(self.draw, self.script)
+        return sentence(self.draw, self.script, self.topic)
 
     def word(self) -> str:
-        return some_words(self.draw, self.script, 1)[0]
+        return some_words(self.draw, self.script, 1, self.topic)[0]
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ sys.exit(int(os.environ.get("ENDS", "0")))
 
 STARTED = """
 import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)  # else ignored in the background
 from flows.cli import main
 main()
 """
@@ -130,7 +130,7 @@ def test_a_program_that_fails_is_an_error(mapped, atlas, monkeypatch):
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_whoever_ends_it_leaves_no_copy(mapped, atlas, sign):
     words = [sys.executable, "-c", STARTED, "explore", str(mapped.spec_file())]
-    environment = {**os.environ, "STAYS": "120"}
+    environment = {**os.environ, "STAYS": "45"}
     with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE) as command:
         end = time.monotonic() + 90
         while not (atlas / "told.json").exists() and time.monotonic() < end:

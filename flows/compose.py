@@ -256,6 +256,8 @@ def _planned(job: Job, standing: Standing, made: Made) -> Outcome:
         return _held(job, standing, made)
     made = replace(made, fit_id=standing_fit_id(job, standing.release))
     still = "" if standing.embedder.decided else "; the engine is still to be chosen, by measuring"
+    if job.spec.dedupe.semantic is not None and made.changes:
+        still += "; semantic duplicates are judged when every row has its vector"
     message = f"{_plan_in_words(job, made.plan)}{still}. Nothing was written"
     return Outcome(finished(job, draft(job, standing, made)), PUBLISHED, message)
 

@@ -14,6 +14,7 @@ from flows.build import build, load
 from flows.outcome import Outcome
 from flows.refit import refit_document
 from flows.upkeep import WORKDIR_DAYS, UpkeepReport, maintain_space
+from schemas.errors import VecmillError
 from schemas.spec import BuildOverrides, SpaceSpec
 from tasks.table.cleanup import GRACE
 
@@ -47,9 +48,13 @@ def maintain(
 
 
 def _refit(spec: str | SpaceSpec) -> Outcome:
-    """The outcome of a run of `build` below this one; raises where it was refused."""
+    """The outcome of a run of `build` below this one; `VecmillError` where that was refused."""
     run = cast(Any, build)  # Prefect's own types do not know that a flow may return a state
-    return run(spec, BuildOverrides(refit=True), return_state=True).result()
+    state = run(spec, BuildOverrides(refit=True), return_state=True)
+    outcome = cast(Outcome, state.result(raise_on_failure=state.name != "Refused"))
+    if outcome.exit_code:
+        raise VecmillError(outcome.message)
+    return outcome
 
 
 def _leave_sizes(report: UpkeepReport) -> None:

@@ -1,6 +1,10 @@
-"""Whether a fit still suits the rows: how many lie beyond its reach; what a refit has moved.
+"""Whether a fit still suits the rows, what a refit has moved, whether rows lie where it puts them.
 
-Both only warn: clusters and map of a fit that has grown old are coarse, not wrong.
+    fit:<kind>  the share of rows beyond its reach
+    refit       the share of rows that keep their cluster
+    fitted      rows that are elsewhere: of a release, after the fact
+
+All only warn: clusters and map of a fit that has grown old are coarse, not wrong.
 """
 
 from __future__ import annotations
@@ -9,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from schemas.manifest import AuditResult
-from tasks.audit.gates import READING, SEED
-from tasks.geometry.fit import Fit, KindFit
+from tasks.audit.gates import EXAMPLES, READING, SEED
+from tasks.geometry.fit import AnchorMap, Fit, KindFit
 from tasks.table.dataset import TableRef, open_version
-from tasks.table.vectors import vectors_at
+from tasks.table.vectors import matrix, vectors_at
 
 FAR_SHARE = 0.1
 """Share of rows beyond a fit's reach from which on a refit is advised: the reach holds 99 % of the
@@ -71,6 +76,60 @@ def _addresses(dataset: Any, kind: str) -> np.ndarray:
     where = f"kind = '{kind}'"
     found = dataset.scanner(columns=[], filter=where, with_row_address=True, **READING).to_table()
     return np.sort(found.column("_rowaddr").to_numpy())
+
+
+def audit_fitted(ref: TableRef, version: int, fit: Fit) -> AuditResult:
+    """`fitted`: the rows of the version that are not where the fit puts their vector.
+
+    On a map of anchors a row's place may follow from one that was forgotten since: there only
+    clusters are compared.
+    """
+    rows, moved, examples = 0, 0, []
+    columns = ["id", "kind", "cluster", "x", "y", "vector"]
+    for batch in open_version(ref, version).scanner(columns=columns, **READING).to_batches():
+        rows += batch.num_rows
+        off = _misplaced(batch, fit)
+        moved += int(off.sum())
+        ids = batch.column("id").filter(pa.array(off))
+        examples += ids[: EXAMPLES - len(examples)].to_pylist()
+    named = f"; for example {', '.join(examples)}" if examples else ""
+    return AuditResult(
+        name="fitted",
+        value=float(moved),
+        threshold=0.0,
+        passed=moved == 0,
+        severity="warn",
+        detail=f"{moved:,} of {rows:,} rows are not where {fit.fit_id} puts their vector{named}; "
+        "expected 0, as nothing else moves them: a build with another `cluster` section, and then "
+        "with this one again, writes every row anew",
+    )
+
+
+def _misplaced(batch: pa.RecordBatch, fit: Fit) -> np.ndarray:
+    """Which rows have another cluster, or another place on a plane: bool `[n]`."""
+    from tasks.geometry.place import place
+
+    kinds = batch.column("kind").to_numpy(zero_copy_only=False)
+    have = {name: _floats(batch.column(name)) for name in ("cluster", "x", "y")}
+    vectors = matrix(batch.column("vector"))
+    off = np.zeros(batch.num_rows, bool)
+    for kind in set(kinds.tolist()):
+        own, here = fit.kinds.get(kind), kinds == kind
+        if own is None:
+            off |= here & (have["cluster"] != -1)
+            continue
+        placed = place(own, vectors[here])
+        names = ["cluster"] if isinstance(own.map, AnchorMap) else ["cluster", "x", "y"]
+        for name in names:
+            same = np.equal(have[name][here], getattr(placed, name).astype(np.float64))
+            both_none = np.isnan(have[name][here]) & np.isnan(getattr(placed, name))
+            off[here] |= ~(same | both_none)
+    return off
+
+
+def _floats(column: pa.Array) -> np.ndarray:
+    """float64 `(n)` of a column of numbers; null becomes NaN."""
+    return column.cast(pa.float64()).to_numpy(zero_copy_only=False)
 
 
 def audit_refit(ref: TableRef, before: int, after: int) -> AuditResult:

@@ -62,6 +62,7 @@ def anchor_map(unit: np.ndarray, contents: np.ndarray, like: Map | None = None) 
         return AnchorMap(unit, map_places(plane_map(unit, contents, like), unit), contents)
     before = map_places(like, unit) if like is not None else None
     with warnings.catch_warnings():
+        # Where rows fall into parts without any link, it begins at random: a map all the same.
         warnings.filterwarnings("ignore", message="Spectral initiali", category=UserWarning)
         places = umap.UMAP(
             n_neighbors=min(UMAP_NEIGHBOURS, len(unit) - 1),

@@ -15,8 +15,9 @@ import numpy as np
 from tasks.geometry.fit import KindFit
 from tasks.geometry.place import place
 
-LEAST_SHARED = 0.1
-"""A cluster takes over an id when the two share this part of the rows of the larger."""
+LEAST_SHARED = 0.25
+"""A cluster takes over an id when the two share this part of the rows of the larger: one that was
+split in four has no heir."""
 
 
 @dataclass(frozen=True)

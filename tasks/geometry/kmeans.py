@@ -41,10 +41,12 @@ def kmeans(
     restarts: int = RESTARTS,
     rounds: int = ROUNDS,
     start: np.ndarray | None = None,
+    spherical: bool = True,
 ) -> np.ndarray:
     """At most `k` centroids of the unit vectors float32 `(n, d)`: unit, float32 `(≤ k, d)`.
 
     Fewer where fewer rows differ. The largest comes first. `start` `(k, d)`: begin there, once.
+    Not `spherical`: by distance, and the centroids are means, shorter than 1.
     """
     unit = np.ascontiguousarray(unit, np.float32)
     draw = np.random.default_rng(SEED)
@@ -54,7 +56,7 @@ def kmeans(
         for each in starts:
             if not len(each):
                 continue
-            centroids, objective = _trained(unit, each, rounds)
+            centroids, objective = _trained(unit, each, rounds, spherical)
             if objective > best:
                 found, best = centroids, objective
     return found
@@ -105,8 +107,10 @@ COPY = 1e-6
 """A smaller distance is rounding: of a float32 product of unit vectors."""
 
 
-def _trained(unit: np.ndarray, start: np.ndarray, rounds: int) -> tuple[np.ndarray, float]:
-    """Centroids by size, those without rows left out; and the mean cosine that they reach."""
+def _trained(
+    unit: np.ndarray, start: np.ndarray, rounds: int, spherical: bool
+) -> tuple[np.ndarray, float]:
+    """Centroids by size, those without rows left out; and how near rows are to them on average."""
     k, dimensions = start.shape
     import faiss
 
@@ -115,16 +119,18 @@ def _trained(unit: np.ndarray, start: np.ndarray, rounds: int) -> tuple[np.ndarr
         dimensions,
         k,
         niter=rounds,
-        spherical=True,
+        spherical=spherical,
         seed=SEED,
         min_points_per_centroid=1,
         max_points_per_centroid=most,
     )
     own.train(unit, init_centroids=np.ascontiguousarray(start, np.float32))
-    numbers, cosines = nearest(unit, own.centroids)
+    near, numbers = own.assign(unit)  # cosines, or squared distances
     sizes = np.bincount(numbers, minlength=k)
     order = np.argsort(-sizes, kind="stable")
-    return own.centroids[order[sizes[order] > 0]].copy(), float(cosines.mean(dtype=np.float64))
+    return own.centroids[order[sizes[order] > 0]].copy(), float(near.mean(dtype=np.float64)) * (
+        1 if spherical else -1
+    )
 
 
 @contextmanager

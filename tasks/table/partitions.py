@@ -10,7 +10,7 @@ partitions that are given to it experimental; its version is fixed.
 Centroids are means, not brought to length 1: that of many small clusters then lies near the origin,
 and their rows stay together in it instead of going astray among unit vectors that are all about as
 far. (recall@10 of 40,000 clustered vectors by 20 of 100 partitions: 0.97 so, 1.0 by means, as by
-Lance's own.) Seeds are drawn far apart: Arthur and Vassilvitskii, 2007.
+Lance's own.)
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tasks.geometry import kmeans as geometry
 from tasks.table.vectors import matrix
 
 TRAINING_ROWS = 256
@@ -30,8 +31,7 @@ TRAINING_BYTES = 128 << 20
 """Most bytes of the sample, as float32."""
 
 FEWEST_ROWS = 16
-"""Rows for each partition that a sample must have: with fewer, the table is too large for this. The
-first centroids are chosen among so many."""
+"""Rows for each partition that a sample must have: with fewer, the table is too large for this."""
 
 ROUNDS = 10
 """Rounds of k-means: partitions need to be compact, not the best there are."""
@@ -71,44 +71,17 @@ def centroids(dataset: Any, partitions: int) -> np.ndarray:
             here = pa.array(chosen[first:last] - start)
             found.append(matrix(batch.column("vector").take(here)))
         start += batch.num_rows
-    return kmeans(np.concatenate(found), partitions, draw)
+    return trained(np.concatenate(found), partitions)
 
 
-def kmeans(vectors: np.ndarray, k: int, draw: np.random.Generator) -> np.ndarray:
-    """Centroids of `vectors`, float32 `(n, d)`, brought to length 1: means, float32 `(≤ k, d)`.
+def trained(vectors: np.ndarray, partitions: int) -> np.ndarray:
+    """Centroids of `vectors`, float32 `(n, d)`, brought to length 1: means, `(≤ partitions, d)`.
 
     Vectors that are zero or not finite are left out.
     """
     unit = _unit(vectors)
     unit = unit[np.isfinite(unit).all(axis=1)]
-    found = _seeds(unit, min(k, len(unit)), draw)
-    for _ in range(ROUNDS):
-        nearest = _nearest(unit, found)
-        order = np.argsort(nearest, kind="stable")
-        owners, starts = np.unique(nearest[order], return_index=True)
-        if len(order):  # a centroid without rows stays
-            sizes = np.diff([*starts, len(order)])[:, None].astype(np.float32)
-            found[owners] = np.add.reduceat(unit[order], starts, axis=0) / sizes
-    return found
-
-
-def _seeds(unit: np.ndarray, k: int, draw: np.random.Generator) -> np.ndarray:
-    """`k` of the unit vectors, each drawn the likelier the farther it is from those before it.
-
-    Drawn evenly, many would lie in a dense cluster and none in most of the others.
-    """
-    some = unit[draw.choice(len(unit), min(len(unit), k * FEWEST_ROWS), replace=False)]
-    if not k:
-        return some
-    chosen, far = [0], np.full(len(some), np.inf, np.float32)
-    while len(chosen) < k:
-        far = np.minimum(far, np.maximum(1 - some @ some[chosen[-1]], 0))
-        far[chosen[-1]] = 0
-        reach = np.cumsum(far, dtype=np.float64)
-        if reach[-1] == 0:  # all that is left are copies of what was chosen
-            break
-        chosen.append(int(np.searchsorted(reach, draw.random() * reach[-1], side="right")))
-    return some[chosen]
+    return geometry.kmeans(unit, partitions, restarts=1, rounds=ROUNDS, spherical=False)
 
 
 def assignments(dataset: Any, found: np.ndarray) -> pa.RecordBatchReader:

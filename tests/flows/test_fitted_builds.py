@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -18,8 +20,9 @@ import flows.compose
 import made_embedder
 from made_words import sentence
 from schemas.errors import MissingExtraError
+from tasks.audit.fit import audit_fitted
 from tasks.cluster.make_fit import MAPS
-from tasks.geometry.fit import AnchorMap
+from tasks.geometry.fit import AnchorMap, Fit
 from tasks.geometry.place import place
 from tasks.table.dataset import try_open
 from tasks.table.fits import read_fit
@@ -212,6 +215,8 @@ def test_published_semantic_marks_are_no_change(notes, texts):
         assert again.counts.duplicates == first.counts.duplicates
     assert notes.tables() == before
     notes.write({**texts, "a2": twins["a2"], "a3": twins["a3"]})  # what they pointed to has gone
+    said = notes.build(dry_run=True).message
+    assert "1 removed; 0 contents to embed; semantic duplicates are judged when" in said
     second = notes.build().manifest
     assert (second.counts.removed, second.counts.rejudged) == (1, 2)
     assert rows(notes, "duplicate_of", "duplicate_kind")["docs:a3"] == ("docs:a2", "exact")
@@ -275,6 +280,16 @@ def test_a_refused_build_leaves_no_fit(fitted, spoiled):
     refused = fitted.build()
     assert refused.exit_code == 3
     assert try_open(fitted.ref.companion("fits")) is None
+
+
+@pytest.mark.parametrize("place", ["flows.compose.append_rejects", "flows.compose.publish"])
+def test_a_build_killed_before_its_commit_is_done_again_with_the_same_fit(fitted, fails_at, place):
+    fails_at(fitted, place)
+    assert try_open(fitted.ref.companion("fits")).count_rows("role = 'fit'") == 1
+    manifest = fitted.build().manifest
+    assert (manifest.release, manifest.published) == ("v0001", True)
+    assert try_open(fitted.ref.companion("fits")).count_rows("role = 'fit'") == 1
+    assert_placed_by_its_fit(fitted, manifest)
 
 
 def test_a_fit_that_was_lost_is_named_with_the_way_on(fitted, texts):
@@ -353,3 +368,22 @@ def test_forgotten_anchors_leave_the_fit(fitted, texts, monkeypatch):
     fitted.write({**texts, "more": sentence(1, 2)})
     again = fitted.build().manifest
     assert (again.release, again.fit_id) == ("v0003", fit_id)
+
+
+def test_an_audit_tells_rows_that_are_not_where_their_fit_puts_them(fitted, texts):
+    manifest = fitted.build().manifest
+
+    def verdicts() -> dict[str, dict]:
+        said = json.loads(fitted.command("audit", "--json").out)
+        return {audit["name"]: audit for audit in said["audits"]}
+
+    assert verdicts()["fitted"]["passed"]
+    assert "fit:text" in verdicts()
+    fit = read_fit(fitted.ref, manifest.fit_id)
+    own = fit.kinds["text"]
+    turned = replace(own, ids=own.ids[[1, 0, 2]])
+    two = [n for n, (cluster, *_) in rows(fitted).items() if cluster < 2]
+    version = lance.dataset(fitted.ref.path, version="prod").version
+    found = audit_fitted(fitted.ref, version, Fit("fit-other", {"text": turned}))
+    assert (found.value, found.passed) == (len(two), False)
+    assert f"{len(two)} of 30 rows are not where fit-other puts their vector; for" in found.detail

@@ -17,7 +17,11 @@ from flows.progress import StageBars
 from flows.runner import PlainRunner
 from schemas.errors import UsageError
 from schemas.load import parse_spec
+from schemas.manifest import Manifest
+from schemas.spec import ClusterSpec
 from tasks.erase.asked import Request
+from tasks.table.dataset import TableRef
+from tasks.table.fits import read_fit
 
 SCENE_CLIP = Path(flows.demo.__file__).parent / "scene_clip"
 COLOURS = ["red", "green", "blue", "yellow"]
@@ -134,3 +138,26 @@ def test_a_picture_and_its_thumbnail_are_forgotten(tmp_path):
     assert manifest.counts.rows == 11
     shares = {a.name: a.value for a in manifest.audits if a.name.startswith("max_reject")}
     assert shares == {"max_reject_share:pictures": 0.0, "max_reject_share:captions": 0.0}
+
+
+def test_a_kind_that_comes_later_gets_a_fit_beside_the_one_that_stands(tmp_path):
+    write_sources(tmp_path)
+    both = spec_in(tmp_path).model_copy(update={"cluster": ClusterSpec(k=2)})
+    captions = both.model_copy(update={"sources": both.sources[1:]})
+
+    def built(spec) -> tuple[Manifest, dict[str, tuple]]:
+        manifest = build_space(spec, runner=PlainRunner(StageBars("quiet"))).manifest
+        table = lance.dataset(f"{tmp_path}/db/mixed.lance", version="prod").to_table()
+        names = ("kind", "cluster", "x", "y")
+        return manifest, {row["id"]: tuple(map(row.get, names)) for row in table.to_pylist()}
+
+    first, texts = built(captions)
+    assert {cluster for _, cluster, *_ in texts.values()} == {0, 1}
+    second, rows = built(both)
+    assert second.fit_id != first.fit_id
+    assert (second.counts.unchanged, second.counts.new) == (4, 8)
+    assert {name: row for name, row in rows.items() if name in texts} == texts
+    assert {row[1] for row in rows.values() if row[0] == "image"} == {0, 1}
+    assert None not in {row[2] for row in rows.values()}
+    old, new = (read_fit(TableRef.of(both), each.fit_id) for each in (first, second))
+    assert (list(old.kinds), list(new.kinds)) == (["text"], ["image", "text"])

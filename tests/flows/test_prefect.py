@@ -118,6 +118,27 @@ def test_the_flow_maintains_what_the_command_maintains(notes, texts, client):
     assert len(notes.content()) == 31
 
 
+def test_clusters_are_fitted_and_fitted_anew_in_runs_of_their_own(notes, texts, client):
+    from flows.maintain import maintain
+
+    notes.changes["cluster"] = {"k": 3}
+    assert run_flow(notes.spec_file().as_posix()).is_completed()
+    names = task_names(client, last_run(client), ("fit clusters and map", "audit the fit"))
+    named = [name.rpartition("-")[0] for name in names if "fit" in name]
+    assert named == ["audit the fit", "fit clusters and map"]
+    texts |= {f"more{i}": sentence(i, 200 + i) for i in range(20)}
+    notes.write(texts)
+    first = notes.build().manifest.fit_id
+    state = maintain(str(notes.spec_file()), refit=True, return_state=True)
+    assert state.is_completed(), state.message
+    said = state.result()["refit"]
+    assert (said["release"], said["published"], said["fit_id"] != first) == ("v0003", True, True)
+    notes.write({**texts, "last": sentence(3, 5)})
+    state = maintain(str(notes.spec_file()), refit=True, return_state=True)
+    assert state.is_failed()
+    assert "there is something to build" in state.message
+
+
 class TestTheCommand:
     """`vecmill build` with a server configured is a run of the flow, and tells the same."""
 

@@ -12,7 +12,7 @@ import pytest
 from tasks.table import index as module
 from tasks.table import segments
 from tasks.table.history import is_conflict
-from tasks.table.partitions import assignments, centroids, kmeans, trainable
+from tasks.table.partitions import assignments, centroids, trainable, trained
 
 TOPICS, DIMENSIONS = 8, 16
 
@@ -53,7 +53,7 @@ def uneven_clusters(rows: int, dimensions: int) -> np.ndarray:
 
 def test_neighbours_in_small_clusters_are_found_in_a_fifth_of_the_partitions():
     vectors = uneven_clusters(20_000, 96)
-    found = kmeans(vectors, 50, np.random.default_rng(0))
+    found = trained(vectors, 50)
     partition = nearest_of(vectors, found)
     queries = np.random.default_rng(1).choice(len(vectors), 200, replace=False)
     hits = 0
@@ -66,7 +66,7 @@ def test_neighbours_in_small_clusters_are_found_in_a_fifth_of_the_partitions():
 
 def test_copies_are_one_centroid():
     same = np.tile(np.eye(2, 4, dtype=np.float32), (20, 1))
-    assert len(kmeans(same, 5, np.random.default_rng(0))) == 2
+    assert len(trained(same, 5)) == 2
 
 
 def kept(made: lance.LanceDataset) -> list[str]:
@@ -77,7 +77,7 @@ def kept(made: lance.LanceDataset) -> list[str]:
 def test_planted_topics_are_found():
     draw = np.random.default_rng(0)
     vectors, own = planted(2_000, draw)
-    found = kmeans(vectors, 24, draw)
+    found = trained(vectors, 24)
     assert found.shape == (24, DIMENSIONS)
     nearest = nearest_of(vectors, found)
     pure = sum(np.bincount(own[nearest == n]).max(initial=0) for n in range(24))
@@ -85,10 +85,9 @@ def test_planted_topics_are_found():
 
 
 def test_vectors_without_direction_train_nothing():
-    draw = np.random.default_rng(0)
     odd = np.zeros((3, 4), np.float32)
     odd[0, 0], odd[1, 1] = np.nan, np.inf
-    assert kmeans(odd, 2, draw).shape == (0, 4)
+    assert trained(odd, 2).shape == (0, 4)
 
 
 @pytest.mark.parametrize("kind", [pa.float16(), pa.float32()], ids=str)

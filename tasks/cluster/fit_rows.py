@@ -7,10 +7,10 @@ match     clusters that are still there keep the ids that they had
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from tasks.geometry.fit import Fit, KindFit, named
 from tasks.store.workdir import Store
 from tasks.table.dataset import TableRef
 from tasks.table.fits import free_ids
+
+if TYPE_CHECKING:
+    from tasks.cluster.make_fit import Sample
 
 Anew = Literal["clusters", "all"]
 """What of a fit is made anew: clusters and map, since the spec asks for others; or cells, too."""
@@ -61,7 +64,8 @@ def fit_rows(
 ) -> Fit:
     """`known` with what it lacks for `kinds`, or a fit of `kinds` in its place.
 
-    `anew`: what of it is made again; None: nothing, it is extended. See `draw_samples` for the
+    `anew`: what of it is made again; None: nothing, it is extended. Where that leads to the same
+    but for rounding, `known` itself. See `draw_samples` for the
     rows. Raises `MissingExtraError` where `map: umap` is not installed.
     """
     from tasks.cluster.make_fit import extend
@@ -72,12 +76,46 @@ def fit_rows(
         return extend(known, samples, spec, semantic=semantic)
     free = free_ids(table)
     fit, _ = refit(known, samples, spec, semantic=semantic, first_free=free)
-    return named(
+    made = named(
         {
             kind: _in_order(own, known.kinds.get(kind) if anew == "clusters" else None)
             for kind, own in fit.kinds.items()
         }
     )
+    return known if _stands(known, made, samples) else made
+
+
+SAME_PLACE = 1e-3
+"""Share of a map's width, and of a reach, that is nothing: what a refit of the same rows differs by
+(a map that is turned to lie as it lay is off by rounding alone)."""
+
+
+def _stands(known: Fit, made: Fit, samples: Mapping[str, Sample]) -> bool:
+    """Whether `made` is `known` but for rounding: then a refit writes nothing."""
+    if known.kinds.keys() != made.kinds.keys() or not samples.keys() >= made.kinds.keys():
+        return False
+    pairs = [(known.kinds[kind], made.kinds[kind], samples[kind]) for kind in made.kinds]
+    return all(_alike(old, new, sample.vectors) for old, new, sample in pairs)
+
+
+def _alike(old: KindFit, new: KindFit, vectors: np.ndarray) -> bool:
+    from tasks.geometry.place import place
+
+    if (old.method, old.rows, type(old.map)) != (new.method, new.rows, type(new.map)):
+        return False
+    if old.reach != new.reach and not np.isclose(old.reach, new.reach, rtol=SAME_PLACE):
+        return False
+    if not (np.array_equal(old.cells, new.cells) and np.array_equal(old.ids, new.ids)):
+        return False
+    was, now = place(old, vectors), place(new, vectors)
+    if not np.array_equal(was.cluster, now.cluster):
+        return False
+    places, others = (np.stack([each.x, each.y]) for each in (was, now))
+    shown = np.isfinite(places).all(axis=0)
+    if not shown.any():
+        return True
+    width = np.ptp(places[:, shown], axis=1).max()
+    return bool(np.abs(places - others)[:, shown].max() <= SAME_PLACE * width)
 
 
 def _in_order(own: KindFit, cells_of: KindFit | None) -> KindFit:

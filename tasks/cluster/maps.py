@@ -31,6 +31,9 @@ UMAP_SPREAD = 0.1
 
 SEED = 20_261_120
 
+BATCH_ROWS = 8_192
+"""Rows taken to float64 at a time."""
+
 
 def plane_map(unit: np.ndarray, _contents: np.ndarray, like: Map | None = None) -> PlaneMap:
     """The two directions in which the unit vectors float32 `(n, d)` vary most (PCA).
@@ -39,15 +42,19 @@ def plane_map(unit: np.ndarray, _contents: np.ndarray, like: Map | None = None) 
     Missing axes (fewer than two dimensions) are zero.
     """
     mean = unit.mean(axis=0, dtype=np.float64)
-    second = unit.T.astype(np.float64) @ unit / len(unit) - np.outer(mean, mean)
+    second = -np.outer(mean, mean)
+    for start in range(0, len(unit), BATCH_ROWS):
+        some = unit[start : start + BATCH_ROWS].astype(np.float64)
+        second += some.T @ some / len(unit)
     found = np.linalg.eigh(second)[1][:, ::-1][:, :2]
     largest = found[np.abs(found).argmax(axis=0), np.arange(found.shape[1])]
     axes = np.zeros((unit.shape[1], 2))
     axes[:, : found.shape[1]] = found * np.sign(largest)
     made = PlaneMap(mean.astype(np.float32), axes.astype(np.float32))
-    if like is None:
+    before = _before(like, unit)
+    if before is None:
         return made
-    turn, _ = _turn(map_places(made, unit), map_places(like, unit))
+    turn, _ = _turn(map_places(made, unit), before)
     return PlaneMap(made.mean, (axes @ turn).astype(np.float32))
 
 
@@ -60,7 +67,7 @@ def anchor_map(unit: np.ndarray, contents: np.ndarray, like: Map | None = None) 
     unit, contents = unit[:ANCHORS], contents[:ANCHORS]
     if len(unit) < FEWEST:
         return AnchorMap(unit, map_places(plane_map(unit, contents, like), unit), contents)
-    before = map_places(like, unit) if like is not None else None
+    before = _before(like, unit)
     with warnings.catch_warnings():
         # Where rows fall into parts without any link, it begins at random: a map all the same.
         warnings.filterwarnings("ignore", message="Spectral initiali", category=UserWarning)
@@ -84,6 +91,15 @@ MAPS: dict[str, Callable[[np.ndarray, np.ndarray, Map | None], Map]] = {
     "umap": anchor_map,
 }
 """By the word of the spec."""
+
+
+def _before(like: Map | None, unit: np.ndarray) -> np.ndarray | None:
+    """Where the rows lay, float32 `(n, 2)`; None where there was no map, or all lay in a line."""
+    if like is None:
+        return None
+    before = map_places(like, unit)
+    flat = not np.isfinite(before).all() or (np.ptp(before, axis=0) == 0).any()
+    return None if flat else before
 
 
 def _turn(places: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from schemas.spec import ClusterSpec
 from tasks.cluster.make_fit import Sample, make_fit
 from tasks.cluster.match_fits import match
 from tasks.cluster.refit import refit
-from tasks.geometry.fit import KindFit
+from tasks.geometry.fit import AnchorMap, KindFit, named
 from tasks.geometry.place import place
 
 DIMENSIONS = 32
@@ -126,3 +126,20 @@ def test_what_the_spec_turned_off_leaves_and_a_new_kind_comes():
     assert new.kinds["text"].map is None
     assert len(new.kinds["text"].cells) == 0
     assert refit(old, samples, None, semantic=True)[1] == []
+
+
+@pytest.mark.parametrize("after", ["pca", "umap"])
+def test_a_map_in_one_place_or_without_anchors_leads_nowhere(after):
+    copies = np.ones((30, 8), np.float32)
+    old = make_fit({"text": sample(copies)}, ClusterSpec(map="umap"), semantic=False)
+    fit = old.kinds["text"]
+    assert isinstance(fit.map, AnchorMap)
+    forgotten = AnchorMap(fit.map.vectors[:0], fit.map.places[:0], fit.map.contents[:0])
+    for before in (fit, replace(fit, map=forgotten)):
+        new, _ = refit(
+            named({"text": before}),
+            {"text": sample(rows_of([0, 1])[:, :8])},
+            ClusterSpec(map=after),
+            semantic=False,
+        )
+        assert np.isfinite(place(new.kinds["text"], copies).x).all()

@@ -92,6 +92,21 @@ def test_no_change_writes_nothing_and_names_the_fit(fitted):
     assert fitted.build(dry_run=True).manifest.fit_id == first.fit_id
 
 
+def test_the_same_contents_make_the_same_fit(fitted, texts):
+    """In whatever files and order they come, and however often a content stands."""
+    first = fitted.build().manifest
+    (fitted.folder / "parts").mkdir()
+    other = replace(fitted, changes={"cluster": CLUSTER, "uri": "./other-db", "workdir": "./other"})
+    other.source(path="parts/*.jsonl")
+    words = list(texts.values())
+    for name, some in (("a", words[20:]), ("b", words[:20][::-1]), ("c", [words[3]])):
+        lines = [json.dumps({"key": f"{name}{i}", "text": text}) for i, text in enumerate(some)]
+        (fitted.folder / "parts" / f"{name}.jsonl").write_text("\n".join(lines))
+    second = other.build().manifest
+    assert second.counts.rows == 31
+    assert second.fit_id == first.fit_id
+
+
 UNCHANGED = """
 import sys
 from flows.compose import build_space

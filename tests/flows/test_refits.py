@@ -116,6 +116,28 @@ class TestWhatStands:
         assert not has_fit(grown.ref, outcome.manifest.fit_id)
         assert current_hold(grown.ref) is not None
 
+    @pytest.mark.parametrize(
+        ("place", "stands"),
+        [("flows.compose.publish", "v0002"), ("tasks.publish.publish.finish", "v0003")],
+    )
+    def test_a_refit_killed_before_or_after_its_commit(self, grown, monkeypatch, place, stands):
+        first = grown.build().manifest.fit_id
+
+        def killed(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(place, killed)
+            with pytest.raises(KeyboardInterrupt):
+                grown.build(refit=True)
+        manifest = grown.build().manifest
+        assert (manifest.release, manifest.published) == (stands, False)
+        assert (manifest.fit_id == first) == (stands == "v0002")
+        assert_placed_by_its_fit(grown, manifest)
+        again = grown.build(refit=True).manifest
+        assert again.release == "v0003"
+        assert again.fit_id != first
+
     def test_another_build_in_between_makes_it_wait(self, grown, monkeypatch):
         import flows.compose
 

@@ -232,3 +232,34 @@ def test_another_score_is_another_verdict(tmp_path):
     stale = base.rows.with_columns(pl.col("duplicate_score") - 0.01)
     plan = plan_of(store, part, Base(base.version, stale, base.vector_key))
     assert classes(plan) == {"docs:a": "unchanged", "docs:b": "rejudged"}
+
+
+def test_a_provisional_plan_leaves_verdicts_by_vectors_alone(tmp_path):
+    """What the tiers before say of such a row may be anything: it is judged again, or stays."""
+    store = Store(str(tmp_path))
+    part = made_items(store, {"a": "one", "b": "two", "c": "three", "d": "three", "e": "four"})
+    base = base_of(part)
+    score = pl.lit(0.97, pl.Float32)
+    verdicts = {"docs:b": ("docs:a", "semantic"), "docs:d": ("docs:a", "semantic")}
+    verdicts["docs:e"] = ("docs:a", "near")
+    rows = base.rows.with_columns(
+        pl.col("id")
+        .replace_strict({k: v[0] for k, v in verdicts.items()}, default=None)
+        .alias("duplicate_of"),
+        pl.col("id")
+        .replace_strict({k: v[1] for k, v in verdicts.items()}, default=None)
+        .alias("duplicate_kind"),
+    ).with_columns(
+        pl.when(pl.col("duplicate_of").is_not_null()).then(score).alias("duplicate_score")
+    )
+    base = Base(base.version, rows.select(NO_ROWS.columns), base.vector_key)
+    plan = plan_of(store, part, base, provisional=True)
+    stays = dict.fromkeys(["docs:a", "docs:b", "docs:c", "docs:d"], "unchanged")
+    assert classes(plan) == {**stays, "docs:e": "rejudged"}
+    kinds = pl.read_parquet(plan.path).select("id", "duplicate_of", "duplicate_kind").rows()
+    assert {name: (of, kind) for name, of, kind in kinds if of} == {
+        name: verdicts[name] for name in ("docs:b", "docs:d")
+    }
+    final = plan_of(store, part, base)
+    again = dict.fromkeys(["docs:b", "docs:d", "docs:e"], "rejudged")
+    assert classes(final) == {**stays, **again}

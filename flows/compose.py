@@ -6,6 +6,7 @@
     embed      contents that have no vector
     judge      the fit, semantic duplicates; planned again where that changes a verdict
     stage      one uncommitted transaction, readable as a candidate
+    describe   what its clusters are about
     audit      gates on the candidate
     publish    the same transaction on main, tags, report      (or: discard, record, report)
 

@@ -108,13 +108,20 @@ def _end(program: subprocess.Popen[Any]) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM ends it as Ctrl-C does, so that the copy of the rows goes then, too."""
+    """SIGTERM ends it as Ctrl-C does, so that the copy of the rows goes then, too.
+
+    Both are set anew: Lance takes SIGINT over in a way that lets a waiting process wait on.
+    """
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {sign: signal.getsignal(sign) for sign in (signal.SIGINT, signal.SIGTERM)}
+    for sign, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as for a job in the background of a script
+            signal.signal(sign, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for sign, handler in before.items():
+            signal.signal(sign, handler)

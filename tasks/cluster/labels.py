@@ -150,7 +150,7 @@ def _without_empty_pairs(terms: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def _best(terms: np.ndarray, weights: np.ndarray, most: int) -> tuple[str, ...]:
     """The heaviest terms, none of which says again what another has said."""
     heavy = np.flatnonzero(weights)
-    pairs = [" " in term for term in terms[heavy]]
+    pairs = np.array([" " in term for term in terms[heavy]], bool)
     order = heavy[np.lexsort((terms[heavy], pairs, -weights[heavy]))[: 6 * most]]
     chosen: list[str] = []
     for at in order:

@@ -82,6 +82,14 @@ def test_an_empty_cluster_is_there_without_words(tmp_path):
     assert (empty.label, empty.name) == (None, "cluster 7")
 
 
+def test_kinds_are_counted_apart(tmp_path):
+    both = pa.concat_tables([table(20), table(8, kind="image")])
+    dataset = lance.write_dataset(both, str(tmp_path / "t.lance"))
+    found = describe_clusters(dataset, [*groups("text"), *groups("image")], {})
+    sizes = [(each.kind, each.cluster, each.size) for each in found]
+    assert sizes == [("image", 0, 4), ("image", 1, 4), ("text", 0, 10), ("text", 1, 10)]
+
+
 def test_pictures_without_an_embedder_of_words_stand_for_themselves(tmp_path):
     dataset = lance.write_dataset(table(kind="image"), str(tmp_path / "t.lance"))
     found = describe_clusters(dataset, groups("image"), {})

@@ -107,6 +107,15 @@ def test_what_is_forgotten_names_no_cluster_and_stands_for_none(grouped):
     assert len(table.versions()) == 1
 
 
+def test_the_proof_finds_a_record_that_stands_for_a_cluster(grouped, monkeypatch):
+    grouped.build()
+    monkeypatch.setattr("flows.forget._describe_again", lambda *_: None)
+    typical = clusters(grouped)[0].representatives[0]
+    answer = grouped.command("forget", "--id", typical, "--yes")
+    assert answer.code == 1
+    assert "rows of the records stand for clusters" in answer.err
+
+
 def test_the_report_has_the_map_with_its_names(grouped):
     outcome = grouped.build()
     assert outcome.report is not None

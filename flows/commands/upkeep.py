@@ -58,7 +58,7 @@ def maintain(
     loaded, fitted = load_spec(spec), None
     if refit:
         with redirect_stdout(sys.stderr):  # whatever a library prints is no answer
-            fitted = run_build(spec, loaded, BuildOverrides(refit=True), json, context.obj)
+            fitted = run_build(spec, loaded, BuildOverrides(refit=True), False, context.obj)
         say(fitted.message)
         if fitted.exit_code:
             raise typer.Exit(fitted.exit_code)

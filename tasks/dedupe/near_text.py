@@ -63,13 +63,22 @@ def near_texts(records: RecordSet, spec: DedupeSpec, store: Store) -> pl.DataFra
     parts = [TextPart(p.digest, p.source, p.path, p.records) for p, _ in records.parts]
     parts += [kept_documents(part, store) for part in records.kept]
     left_out = [rows for _, rows in records.parts] + [()] * len(records.kept)
-    with ThreadPoolExecutor(usable_cores(), thread_name_prefix="dedupe") as pool:
-        signed = list(pool.map(partial(sign_part, store=store), parts))
-    every = _every(signed, left_out)
+    every = _every(_sign(parts, store), left_out)
     index = SignatureIndex.of(store)
+    lost = np.unique(every.part[index.places(every.hashes) < 0])
+    if len(lost):  # their signatures expired before the hashes did, or somebody deleted them
+        _sign([parts[number] for number in lost], store, anew=True)
+        index = SignatureIndex.of(store)
     release_signatures()
     marked = [_mark(parts, scope, index, spec, store) for scope in _scopes(parts, every, spec)]
     return pl.concat([pl.DataFrame(schema=MARKS), *marked])
+
+
+def _sign(parts: list[TextPart], store: Store, *, anew: bool = False) -> list[str]:
+    """The hashes of each part, as a path; their texts are signed then."""
+    sign = partial(sign_part, store=store, anew=anew)
+    with ThreadPoolExecutor(usable_cores(), thread_name_prefix="dedupe") as pool:
+        return list(pool.map(sign, parts))
 
 
 def _every(signed: list[str], left_out: list[tuple[int, ...]]) -> _Records:

@@ -109,7 +109,9 @@ def judge_texts(
             return Judged(through, score, found)
         if together is None:
             together = connected(buckets.text, buckets.bucket, buckets.count, count)
-        active = np.isin(together, together[wanted])  # nothing else can be judged otherwise now
+        concerned = np.zeros(count, bool)
+        concerned[together[wanted]] = True
+        active = concerned[together]  # nothing else can be judged otherwise now
     raise AssertionError("every text is at hand, and still one is missing")
 
 
@@ -169,11 +171,12 @@ def _score_of(one, other, table, first, second, scores):  # type: ignore[no-unty
 
 
 @njit(cache=True, nogil=True)
-def _equal_bytes(one, other):  # type: ignore[no-untyped-def]  # compiled
-    equal = 0
-    for at in range(len(one)):
-        equal += one[at] == other[at]
-    return equal
+def _may_resemble(signatures, one, other, fewest):  # type: ignore[no-untyped-def]  # compiled
+    """Whether so many bytes of two signatures agree at least."""
+    equal = np.uint8(0)
+    for at in range(signatures.shape[1]):
+        equal += np.uint8(signatures[one, at] == signatures[other, at])
+    return equal >= fewest
 
 
 @njit(cache=True, nogil=True)
@@ -220,8 +223,8 @@ def _walk(
         most = max(most, end[text] - start[text])
     hashes = np.empty(most + 1, np.uint64)
     slots = np.empty(table_size(most), np.uint64)
-    owner = np.full(len(slots), -1, np.int64)
-    met = np.full(len(slots), -1, np.int64)
+    owner = np.zeros(len(slots), np.int32)
+    met = np.zeros(len(slots), np.int32)
     needed = np.zeros(texts, np.bool_)
     kept = np.empty(first_place[-1], np.int64)
     filled = np.zeros(len(first_place) - 1, np.int64)
@@ -239,9 +242,9 @@ def _walk(
         guessed = False
         for at in range(count):
             other = candidates[at]
-            if _equal_bytes(signatures[text], signatures[other]) < fewest:
-                continue
             value = _score_of(names[text], names[other], table, first, second, scores)
+            if value == _UNKNOWN and not _may_resemble(signatures, text, other, fewest):
+                continue
             if value == _UNKNOWN and (guessed or start[text] < 0 or start[other] < 0):
                 needed[text] = needed[other] = True
                 if not guessed:

@@ -23,7 +23,6 @@ import pyarrow.parquet as pq
 from numba import njit
 
 from schemas.identity import HASH_BYTES, RULES_VERSION, digest_bytes, digest_json
-from schemas.progress import SILENT, Progress
 from tasks.dedupe.minhash import (
     PERMUTATIONS,
     SIGNATURE_VERSION,
@@ -68,14 +67,16 @@ def signatures_folder() -> str:
     return f"{SIGNATURES}/{RULES}"
 
 
-def sign_part(part: TextPart, store: Store, progress: Progress = SILENT) -> str:
-    """Hash the part's texts and sign those that no file has signed; return the hashes' path."""
+def sign_part(part: TextPart, store: Store, *, anew: bool = False) -> str:
+    """Hash the part's texts and sign those that no file has signed; return the hashes' path.
+
+    A part whose hashes are there was signed, too; `anew`: some of its signatures are gone.
+    """
     name = digest_json([TEXT_HASHES, RULES, part.digest])
     found = store.find(TEXT_HASHES, name)
-    known = SignatureIndex.of(store)
-    if found is not None and known.holds(read_hashes(str(found))[1]):
-        progress.advance(part.records)
+    if found is not None and not anew:
         return str(found)
+    known = SignatureIndex.of(store)
     rows: list[np.ndarray] = [np.empty(0, np.int64)]
     hashes: list[np.ndarray] = [np.empty((0, 2), np.uint64)]
     fresh = _Fresh(store)
@@ -89,7 +90,6 @@ def sign_part(part: TextPart, store: Store, progress: Progress = SILENT) -> str:
             fresh.add(named, compared(texts))
         elif len(new):
             fresh.add(named[new], compared(texts.take(pa.array(new))))
-        progress.advance(batch.num_rows)
     fresh.close()
     with store.create(TEXT_HASHES, name) as path:
         columns = {"row": pa.array(np.concatenate(rows)), "text": _binary(np.concatenate(hashes))}
@@ -172,10 +172,6 @@ class SignatureIndex:
     def places(self, hashes: np.ndarray) -> np.ndarray:
         """The place of each text, −1 for one that was never signed: int64 `(n)`."""
         return _find(self._table, self.hashes, np.ascontiguousarray(hashes))
-
-    def holds(self, hashes: np.ndarray) -> bool:
-        """Whether each of the texts was signed."""
-        return bool((self.places(hashes) >= 0).all())
 
     def signatures(self, places: np.ndarray) -> np.ndarray:
         """The signatures at ascending places: uint8 `(n, 128)`. Marks their files as used."""

@@ -116,6 +116,10 @@ def _make_sources(story: Story, folder: Path, size: Size | None) -> Material:
 
 
 def _build_both(story: Story, bars: StageBars, material: Material) -> None:
+    from flows.demo.copies import copies_found
+    from tasks.table.clusters import clusters_for
+    from tasks.table.dataset import TableRef
+
     story.step("Two builds: vecmill build python_docs.yaml, vecmill build scenes.yaml")
     story.say(
         "A build reads, checks, cuts into chunks and embeds; it stages the rows beside the table, "
@@ -126,12 +130,14 @@ def _build_both(story: Story, bars: StageBars, material: Material) -> None:
     story.builds([docs, scenes])
     if not docs.published and not scenes.published:
         story.say("Nothing had changed since the last release: nothing was embedded or written.")
-    planted = len(material.scenes.planted("exact-copy"))
+    found = copies_found(material.scenes, material.scenes_spec)
+    (same, of_same), (alike, of_alike) = found["exact-copy"], found["resized-copy"]
     story.say(
-        f"Of the {planted} exact copies {scenes.counts.duplicates.exact} are marked: they stay in "
-        "the table, and a search can leave them out. Resized copies have other bytes, which makes "
-        "them near-duplicates; marking those is not built yet."
+        f"Of the {of_same} exact copies {same} are marked, of the {of_alike} resized ones {alike}: "
+        "they stay in the table, and a search can leave them out."
     )
+    story.say("What the docstrings are about, by their largest clusters:")
+    story.clusters(clusters_for(TableRef.of(material.docs_spec), docs))
 
 
 def _build(spec: SpaceSpec, bars: StageBars) -> Outcome:

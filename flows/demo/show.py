@@ -15,9 +15,13 @@ from schemas.manifest import Manifest
 from tasks.query.rejects import RejectGroup
 from tasks.query.search import SCORE, Found
 from tasks.query.snippet import one_line
+from tasks.table.clusters import ClusterRecord
 
 CELL = 150
 """Pixels a side of one found picture on the sheet."""
+
+CLUSTERS = 8
+"""Clusters shown, the largest first."""
 
 
 class Story:
@@ -71,6 +75,13 @@ class Story:
             "release": [m.release or "" for m in manifests],
         }
         self.table(["", *names], [(label, *values) for label, values in rows.items()], names)
+
+    def clusters(self, records: Sequence[ClusterRecord]) -> None:
+        """The largest clusters with their sizes and words."""
+        table = self._lined("green", size=5)
+        for each in sorted(records, key=lambda each: -each.size)[:CLUSTERS]:
+            table.add_row(f"{each.size:,}", Text(", ".join(each.terms)))
+        self.console.print(table)
 
     def _lined(self, style: str, **widths: int) -> Table:
         """A table of columns of fixed width and one that takes the rest, cut to its lines."""

@@ -78,7 +78,12 @@ def test_rejects_are_shown_with_their_reasons(first: str) -> None:
 
 
 def test_planted_copies_are_marked(first: str) -> None:
-    assert "Of the 40 exact copies 40 are marked" in first
+    assert "Of the 40 exact copies 40 are marked, of the 40 resized ones 3" in first
+
+
+def test_the_clusters_of_the_docstrings_have_words(first: str) -> None:
+    said = first.split("by their largest clusters:")[1].split("3 Five questions")[0]
+    assert len(re.findall(r"\d+ \w+, ", said)) >= 2
 
 
 def test_a_change_of_one_percent_embeds_what_changed(first: str) -> None:

@@ -123,9 +123,11 @@ def gather(job: Job, standing: Standing, waive: Waive) -> State:
         out = [(*refs, part.rejects) for refs, part in zip(out, items, strict=True)]
         items += again.kept  # last: a content that a file still holds is read from there
         rejects += [part.rejects for part in items]
-        options = job.table.storage_options
-        near = run("dedupe", find_near, parts, out, again.kept, spec.dedupe, job.store, options)
-        verdicts = [*verdicts, *_unseen(near)]
+        near = ""
+        if spec.dedupe.near is not None:
+            options = job.table.storage_options
+            near = run("dedupe", find_near, parts, out, again.kept, spec.dedupe, job.store, options)
+            verdicts = [*verdicts, *_unseen(near)]
         duplicates = run("dedupe", mark_exact, items, spec.dedupe, job.store, near)
     manifest = release.manifest if release else None
     return State(

@@ -23,8 +23,9 @@ BATCH_ROWS = 4_096
 SLACK = 1e-5
 """Float32 products of unit vectors differ by less with the rows beside them (3e-7 at 384)."""
 
-NEIGHBOURS = 8
-"""Anchors that a place is made of."""
+NEIGHBOURS = 3
+"""Anchors that a place is made of. Of more the mean lies between groups: trustworthiness of 4,000
+docstrings placed by 5,000 others 0.89 with 3, 0.87 with 8, 0.84 with 30; theirs is 0.94."""
 
 SPARE = 4
 """More anchors that are looked at, since float32 may swap the last ones."""

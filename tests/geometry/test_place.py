@@ -56,7 +56,7 @@ PLANE = PlaneMap(
 FITS = {
     "plane": a_fit(PLANE),
     "anchors": a_fit(anchors(80)),
-    "few anchors": a_fit(anchors(5)),
+    "few anchors": a_fit(anchors(2)),
     "no map": a_fit(),
 }
 

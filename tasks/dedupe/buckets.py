@@ -11,10 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from tasks.dedupe.minhash import BANDS, band_keys
+from tasks.dedupe.minhash import BANDS, band_keys, mix
 
 SLOTS_PER_KEY = 16
 """Bits in a bitmap for each key: one key in sixteen is looked up in vain."""
+
+PLACES_PER_KEY = 1.2
+"""Places in the hash table for each text, which are enough where every key is looked up."""
+
+_HALF = np.uint64(32)
+_LOW_HALF = np.uint64(2**32 - 1)
 
 
 @dataclass(frozen=True)
@@ -36,68 +42,103 @@ class Buckets:
 def find_buckets(signatures: np.ndarray) -> Buckets:
     """The buckets of signatures (uint8 `(n, 128)`, all zero where there is nothing to compare)."""
     keys = np.ascontiguousarray(band_keys(signatures).T)
-    some = signatures.any(axis=1)
     slots = 1 << max(10, int(len(signatures) * SLOTS_PER_KEY - 1).bit_length())
+    places = 1 << max(4, int(len(signatures) * PLACES_PER_KEY).bit_length())
+    hits, table = np.empty(slots >> 2, np.uint8), np.empty(places, np.uint64)
+    bucket_at, some = np.empty(places, np.int32), signatures.any(axis=1)
     texts, buckets, count = [np.empty(0, np.int32)], [np.empty(0, np.int32)], 0
+    out = np.empty((2, len(signatures)), np.int32)
     for band in range(BANDS if len(signatures) > 1 else 0):
-        text, bucket, found = _group(keys[band], some, *_again(keys[band], some, slots), count)
-        texts.append(text)
-        buckets.append(bucket)
-        count += found
-    return Buckets(np.concatenate(texts), np.concatenate(buckets), count)
+        _hit(keys[band], some, hits)
+        found, more = _group(keys[band], some, hits, table, bucket_at, count, *out)
+        texts.append(out[0, :found].copy())
+        buckets.append(out[1, :found].copy())
+        count += more
+    return Buckets(*_distinct(np.concatenate(texts), np.concatenate(buckets), count))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _slot(key, hits):  # type: ignore[no-untyped-def]  # compiled
+    """Where the two bits of a key's slot are: the byte, and how far to shift it."""
+    slot = key & np.uint32(4 * len(hits) - 1)
+    return slot >> np.uint32(2), np.uint8((slot & np.uint32(3)) << np.uint32(1))
 
 
 @njit(cache=True, nogil=True)
-def _again(keys, some, slots):  # type: ignore[no-untyped-def]  # compiled
-    """How often each slot is hit, two bits each (2: twice or more), and how many keys hit one that
-    was hit before."""
-    hits = np.zeros(slots >> 2, np.uint8)
-    mask = np.uint32(slots - 1)
-    again = 0
-    for at in range(len(keys)):
-        if not some[at]:
-            continue
-        slot = keys[at] & mask
-        place, shift = slot >> np.uint32(2), np.uint8((slot & np.uint32(3)) << np.uint32(1))
-        held = (hits[place] >> shift) & np.uint8(3)
-        if held < 2:
-            hits[place] += np.uint8(1) << shift
-        again += held > 0
-    return hits, mask, again
+def _hit(keys, some, hits):  # type: ignore[no-untyped-def]  # compiled
+    """Count how often each slot is hit, two bits each: 2 is twice or more."""
+    hits[:] = 0
+    for text in range(len(keys)):
+        if some[text]:
+            place, shift = _slot(keys[text], hits)
+            if not (hits[place] >> shift) & 2:
+                hits[place] += np.uint8(1) << shift
 
 
 @njit(cache=True, nogil=True)
-def _group(keys, some, hits, mask, again, number):  # type: ignore[no-untyped-def]  # compiled
-    """The buckets of at least two texts, numbered from `number`: text, bucket, how many."""
-    most = 2 * again  # keys in slots that were hit twice
-    size = 16
-    while size < 2 * most:
-        size *= 2
-    spread = np.uint32(size - 1)
-    first = np.full(size, -1, np.int32)  # by place in the table: the first text with that key
-    bucket = np.full(size, -1, np.int32)
-    out_text, out_bucket = np.empty(most, np.int32), np.empty(most, np.int32)
+def _group(keys, some, hits, table, bucket_at, number, texts, buckets):  # type: ignore[no-untyped-def]
+    """Write the buckets of at least two texts, numbered from `number`, into `texts` and `buckets`.
+
+    `table` and `bucket_at` are room for an open hash table: the key with the first text that has
+    it (from 1), and the bucket, −1 while that is alone. Returns how many entries and buckets.
+    """
+    table[:] = 0
+    bucket_at[:] = -1
+    spread = np.uint32(len(table) - 1)
     found = count = 0
     for text in range(len(keys)):
         key = keys[text]
-        slot = key & mask
-        shift = np.uint8((slot & np.uint32(3)) << np.uint32(1))
-        if not some[text] or not (hits[slot >> np.uint32(2)] >> shift) & 2:
+        place, shift = _slot(key, hits)
+        if not some[text] or not (hits[place] >> shift) & 2:
             continue
         at = (key * np.uint32(0x9E3779B1)) & spread
-        while first[at] >= 0 and keys[first[at]] != key:
+        while table[at] and np.uint32(table[at] >> _HALF) != key:
             at = (at + np.uint32(1)) & spread
-        if first[at] < 0:
-            first[at] = text
+        if not table[at]:
+            table[at] = np.uint64(key) << _HALF | np.uint64(text + 1)
             continue
-        if bucket[at] < 0:
-            bucket[at] = number + count
+        if bucket_at[at] < 0:
+            bucket_at[at] = number + count
             count += 1
-            out_text[found], out_bucket[found] = first[at], bucket[at]
+            texts[found] = np.int64(table[at] & _LOW_HALF) - 1
+            buckets[found] = bucket_at[at]
             found += 1
-        out_text[found], out_bucket[found] = text, bucket[at]
+        texts[found], buckets[found] = text, bucket_at[at]
         found += 1
-    return out_text[:found].copy(), out_bucket[:found].copy(), count
+    return found, count
+
+
+@njit(cache=True, nogil=True)
+def _distinct(text, bucket, buckets):  # type: ignore[no-untyped-def]  # compiled
+    """Leave one of the buckets that hold the same texts (texts that resemble each other share many
+    keys): text, bucket, how many.
+
+    Same: the same sum of 64-bit hashes of their texts.
+    """
+    sums = np.zeros(buckets, np.uint64)
+    for at in range(len(text)):
+        sums[bucket[at]] += mix(np.uint64(text[at] + 1) * np.uint64(0x9E3779B97F4A7C15))
+    size = 16
+    while size < 2 * buckets:
+        size *= 2
+    mask = np.uint64(size - 1)
+    table = np.full(size, -1, np.int32)
+    renumbered = np.full(buckets, -1, np.int32)
+    count = 0
+    for one in range(buckets):
+        slot = sums[one] & mask
+        while table[slot] >= 0 and sums[table[slot]] != sums[one]:
+            slot = (slot + np.uint64(1)) & mask
+        if table[slot] < 0:
+            table[slot] = one
+            renumbered[one] = count
+            count += 1
+    found = 0
+    for at in range(len(text)):
+        if renumbered[bucket[at]] >= 0:
+            text[found], bucket[found] = text[at], renumbered[bucket[at]]
+            found += 1
+    return text[:found].copy(), bucket[:found].copy(), count
 
 
 @njit(cache=True, nogil=True)

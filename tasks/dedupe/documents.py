@@ -19,8 +19,8 @@ DOCUMENTS = "documents"
 DOCUMENTS_VERSION = 1
 """Raised when the same items would give other documents."""
 
-ITEMS_AT_ONCE = 100_000
-"""Items put together at once, with their texts: some 100 MB."""
+ITEMS_AT_ONCE = 250_000
+"""Items put together at once, with their texts: some 250 MB."""
 
 SEED = 20_261_120
 """Of the keys' hashes, by which a large part is taken in pieces."""

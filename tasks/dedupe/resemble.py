@@ -109,7 +109,9 @@ def judge_texts(
             return Judged(through, score, found)
         if together is None:
             together = connected(buckets.text, buckets.bucket, buckets.count, count)
-        active = np.isin(together, together[wanted])  # nothing else can be judged otherwise now
+        concerned = np.zeros(count, bool)
+        concerned[together[wanted]] = True
+        active = concerned[together]  # nothing else can be judged otherwise now
     raise AssertionError("every text is at hand, and still one is missing")
 
 
@@ -221,8 +223,8 @@ def _walk(
         most = max(most, end[text] - start[text])
     hashes = np.empty(most + 1, np.uint64)
     slots = np.empty(table_size(most), np.uint64)
-    owner = np.full(len(slots), -1, np.int64)
-    met = np.full(len(slots), -1, np.int64)
+    owner = np.zeros(len(slots), np.int32)
+    met = np.zeros(len(slots), np.int32)
     needed = np.zeros(texts, np.bool_)
     kept = np.empty(first_place[-1], np.int64)
     filled = np.zeros(len(first_place) - 1, np.int64)

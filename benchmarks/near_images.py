@@ -37,10 +37,16 @@ from flows.terminal import print_table
 from schemas.arrow import HASH
 from schemas.identity import digest_bytes
 from schemas.spec import DedupeSpec, NearSpec
-from tasks.dedupe.near_images import near_pictures
-from tasks.dedupe.phash import HASH_BYTES, MIRROR, hashes_of
-from tasks.dedupe.picture_signatures import sign_pictures
-from tasks.dedupe.same_picture import BITS_APART, CORRELATION, orientations, scratch, similarity
+from tasks.dedupe.pictures.near_images import near_pictures
+from tasks.dedupe.pictures.phash import HASH_BYTES, MIRROR, hashes_of
+from tasks.dedupe.pictures.picture_signatures import sign_pictures
+from tasks.dedupe.pictures.same_picture import (
+    BITS_APART,
+    CORRELATION,
+    orientations,
+    scratch,
+    similarity,
+)
 from tasks.store.pictures import PictureError, picture_facts
 from tasks.store.vectors import release_vectors
 from tasks.store.workdir import Store

@@ -109,8 +109,8 @@ def shingle_seconds(files: Sequence[Path]) -> float:
     """CPU-seconds of what the peers are given: texts normalised, their shingles hashed."""
     import numba
 
-    from tasks.dedupe.minhash import longest, shingles_of
-    from tasks.dedupe.text_arrays import compared
+    from tasks.dedupe.texts.minhash import longest, shingles_of
+    from tasks.dedupe.texts.text_arrays import compared
 
     @numba.njit(nogil=True)
     def walk(data, offsets):  # type: ignore[no-untyped-def]  # compiled

@@ -28,8 +28,8 @@ from semantic_corpus import make_vectors
 
 from flows.terminal import print_table
 from schemas.spec import DedupeSpec, SemanticSpec
-from tasks.dedupe.neighbours import Neighbourhood, as_unit
-from tasks.dedupe.semantic import semantic_duplicates
+from tasks.dedupe.vectors.neighbours import Neighbourhood, as_unit
+from tasks.dedupe.vectors.semantic import semantic_duplicates
 from tasks.geometry.fit import Fit, KindFit
 from tasks.store.workdir import Store
 

@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from flows.terminal import print_table
-from tasks.dedupe.neighbours import as_unit
+from tasks.dedupe.vectors.neighbours import as_unit
 
 SHARED = Path(os.environ.get("VECMILL_SHARED", Path(__file__).parents[1].parent / "shared"))
 

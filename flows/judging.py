@@ -155,7 +155,7 @@ def _settled(job: Job, standing: Standing, made: Made, held: Held, known: Fit | 
 
 def _marked(job: Job, standing: Standing, made: Made, held: Held) -> Made:
     """`made` with the marks of every tier, for the plan that follows."""
-    from tasks.dedupe.semantic import mark_semantic
+    from tasks.dedupe.vectors.semantic import mark_semantic
 
     assert made.state is not None
     path = job.runner.run(

@@ -68,13 +68,13 @@ class FindNear(Protocol):
 
 
 def _texts(records: RecordSet, spec: DedupeSpec, store: Store) -> Near:
-    from tasks.dedupe.near_text import near_texts
+    from tasks.dedupe.texts.near_text import near_texts
 
     return Near(near_texts(records, spec, store))
 
 
 def _images(records: RecordSet, spec: DedupeSpec, store: Store) -> Near:
-    from tasks.dedupe.near_images import near_images
+    from tasks.dedupe.pictures.near_images import near_images
 
     return near_images(records, spec, store)
 

@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.dedupe.exact import mark_exact
 from tasks.dedupe.near import find_near
-from tasks.dedupe.semantic import mark_semantic
+from tasks.dedupe.vectors.semantic import mark_semantic
 
 TASKS = {
     find_near: task(name="find near-duplicate records", cache_policy=NO_CACHE)(find_near),

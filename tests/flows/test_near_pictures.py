@@ -21,7 +21,7 @@ from made_images import made_tar
 from schemas.identity import digest_bytes
 from schemas.load import parse_spec
 from schemas.spec import BuildOverrides
-from tasks.dedupe.picture_signatures import SIGNATURE_KEY
+from tasks.dedupe.pictures.picture_signatures import SIGNATURE_KEY
 from tasks.erase.asked import Request
 from tasks.store.vectors import release_vectors, vector_index
 from tasks.store.workdir import Store

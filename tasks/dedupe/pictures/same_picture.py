@@ -18,8 +18,8 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
 
-from tasks.dedupe.crops import COARSE, FIRST, SHARE, SHARES, SIDE, SPANS, WINDOWS
-from tasks.dedupe.phash import MIRROR
+from tasks.dedupe.pictures.crops import COARSE, FIRST, SHARE, SHARES, SIDE, SPANS, WINDOWS
+from tasks.dedupe.pictures.phash import MIRROR
 
 SAME_VERSION = 1
 """Raised when the same signatures would be judged in another way."""

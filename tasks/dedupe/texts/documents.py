@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from schemas.identity import RULES_VERSION, digest_json
 from schemas.refs import ItemsPart
-from tasks.dedupe.signatures import TextPart
+from tasks.dedupe.texts.signatures import TextPart
 from tasks.store.workdir import ROWS_PER_GROUP, Store
 
 DOCUMENTS = "documents"

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.dedupe.buckets import find_buckets
 from tasks.dedupe.keep_first import keep_first
-from tasks.dedupe.minhash import band_keys, sign_texts, text_hashes
-from tasks.dedupe.resemble import Judged, Pairs, judge_texts
-from tasks.dedupe.text_arrays import compared
+from tasks.dedupe.texts.buckets import find_buckets
+from tasks.dedupe.texts.minhash import band_keys, sign_texts, text_hashes
+from tasks.dedupe.texts.resemble import Judged, Pairs, judge_texts
+from tasks.dedupe.texts.text_arrays import compared
 
 LETTERS = "abcdefgh "
 

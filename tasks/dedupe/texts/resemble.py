@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from tasks.dedupe.buckets import Buckets, by_text, connected
-from tasks.dedupe.jaccard import fill_table, shared_shingles, table_size
-from tasks.dedupe.minhash import fewest_equal, mix, shingles_of
-from tasks.dedupe.text_arrays import Texts
+from tasks.dedupe.texts.buckets import Buckets, by_text, connected
+from tasks.dedupe.texts.jaccard import fill_table, shared_shingles, table_size
+from tasks.dedupe.texts.minhash import fewest_equal, mix, shingles_of
+from tasks.dedupe.texts.text_arrays import Texts
 
 APART = np.float32(-1)
 """Score of a pair that was compared and is not within the threshold."""

@@ -8,8 +8,8 @@ from made_pictures import COPIES, jpeg, scene
 from PIL import Image
 from scipy.fft import dctn
 
-from tasks.dedupe.crops import SIDE, SPANS
-from tasks.dedupe.phash import (
+from tasks.dedupe.pictures.crops import SIDE, SPANS
+from tasks.dedupe.pictures.phash import (
     HASH_BYTES,
     SIGNATURE_BYTES,
     grey,

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.dedupe.judgement import UNKNOWN, Judgement
+from tasks.dedupe.vectors.judgement import UNKNOWN, Judgement
 from tasks.store.workdir import Store
 
 FOLDER = "neighbours"

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numba import njit
 
-from tasks.dedupe.text_arrays import Texts, compared, text_buffers
+from tasks.dedupe.texts.text_arrays import Texts, compared, text_buffers
 
 SIGNATURE_VERSION = 1
 """Raised when the same text would get another signature."""

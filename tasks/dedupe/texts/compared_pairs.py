@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.identity import digest_bytes
-from tasks.dedupe.resemble import Pairs
-from tasks.dedupe.signatures import RULES
+from tasks.dedupe.texts.resemble import Pairs
+from tasks.dedupe.texts.signatures import RULES
 from tasks.store.workdir import Store, mark_used
 
 NEAR_PAIRS = "near-pairs"

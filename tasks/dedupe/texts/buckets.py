@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from tasks.dedupe.minhash import BANDS, band_keys, mix
+from tasks.dedupe.texts.minhash import BANDS, band_keys, mix
 
 SLOTS_PER_KEY = 16
 """Bits in a bitmap for each key: one key in sixteen is looked up in vain."""

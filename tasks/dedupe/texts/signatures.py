@@ -23,13 +23,13 @@ import pyarrow.parquet as pq
 from numba import njit
 
 from schemas.identity import HASH_BYTES, RULES_VERSION, digest_bytes, digest_json
-from tasks.dedupe.minhash import (
+from tasks.dedupe.texts.minhash import (
     PERMUTATIONS,
     SIGNATURE_VERSION,
     sign_compared,
     text_hashes,
 )
-from tasks.dedupe.text_arrays import COMPARED_VERSION, Texts, compared, text_buffers
+from tasks.dedupe.texts.text_arrays import COMPARED_VERSION, Texts, compared, text_buffers
 from tasks.store.batches import read_batches
 from tasks.store.workdir import ROWS_PER_GROUP, Store, mark_used
 

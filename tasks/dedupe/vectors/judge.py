@@ -13,9 +13,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from tasks.dedupe.judgement import KEPT, UNKNOWN, Judgement
 from tasks.dedupe.keep_first import keep_first
-from tasks.dedupe.neighbours import Neighbourhood, Pairs
+from tasks.dedupe.vectors.judgement import KEPT, UNKNOWN, Judgement
+from tasks.dedupe.vectors.neighbours import Neighbourhood, Pairs
 
 BLOCK_ROWS = 32_768
 """Rows that are compared with the kept ones together: fewer make products that are too small."""

@@ -18,12 +18,12 @@ import pyarrow.parquet as pq
 
 from schemas.identity import item_ids
 from schemas.spec import DedupeSpec
-from tasks.dedupe.judged_pictures import judge_pictures
 from tasks.dedupe.near import MARKS, Near, RecordSet
 from tasks.dedupe.order import in_order
-from tasks.dedupe.phash import HASH_BYTES, hashes_of
-from tasks.dedupe.picture_signatures import sign_pictures
-from tasks.dedupe.same_picture import CORRELATION
+from tasks.dedupe.pictures.judged_pictures import judge_pictures
+from tasks.dedupe.pictures.phash import HASH_BYTES, hashes_of
+from tasks.dedupe.pictures.picture_signatures import sign_pictures
+from tasks.dedupe.pictures.same_picture import CORRELATION
 from tasks.store.opening import resolve_options
 from tasks.store.workdir import Store
 

@@ -19,7 +19,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
-from tasks.dedupe.crops import COARSE, SIDE, SPANS, WINDOWS, cells
+from tasks.dedupe.pictures.crops import COARSE, SIDE, SPANS, WINDOWS, cells
 
 FREQUENCIES = 8
 """In each direction: 8 × 8 signs are 64 bits."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from tasks.dedupe.same_picture import (
+from tasks.dedupe.pictures.same_picture import (
     BITS_APART,
     any_near,
     orientations,

@@ -5,7 +5,7 @@
 
 A slot is a content, and its source where only rows of one source are compared: its rows have one
 vector and one verdict. So exact copies follow the row that they point to, and each pointer ends at
-a row that is kept. (`tests/dedupe/test_semantic.py` states these rules as properties.)
+a row that is kept. (`tests/dedupe/vectors/test_semantic.py` states these rules as properties.)
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import polars as pl
 from schemas.identity import RULES_VERSION, digest_bytes, digest_json
 from schemas.refs import EmbedderRef, ItemsPart, PlanRef
 from schemas.spec import DedupeSpec
-from tasks.dedupe.judgement import UNKNOWN, Judgement
-from tasks.dedupe.known import find_known, keep_known
 from tasks.dedupe.order import in_order
+from tasks.dedupe.vectors.judgement import UNKNOWN, Judgement
+from tasks.dedupe.vectors.known import find_known, keep_known
 from tasks.geometry.fit import Fit
 from tasks.store.hashes import frame_hashes
 from tasks.store.items import read_items
@@ -32,7 +32,7 @@ from tasks.table.dataset import TableRef, open_version
 from tasks.table.item_vectors import item_vectors, located
 
 if TYPE_CHECKING:
-    from tasks.dedupe.neighbours import Neighbourhood
+    from tasks.dedupe.vectors.neighbours import Neighbourhood
 
 VERDICT = ("duplicate_of", "duplicate_kind", "duplicate_score")
 
@@ -66,7 +66,7 @@ def mark_semantic(
     """
     if spec.semantic is None:
         return duplicates
-    from tasks.dedupe.neighbours import METHOD
+    from tasks.dedupe.vectors.neighbours import METHOD
 
     rows = _rows(plan, items)
     contents = digest_bytes(frame_hashes(rows["content_hash"]).tobytes()).hex()
@@ -236,14 +236,14 @@ class _Kind:
         return ordered.unique(["content_hash", "group"], keep="first", maintain_order=True)
 
     def _run(self, judged: Judgement, cells: np.ndarray | None) -> None:
-        from tasks.dedupe.judge import judge_more
+        from tasks.dedupe.vectors.judge import judge_more
 
         self._new = bool((judged.through == UNKNOWN).any())
         self._near = self._neighbourhood(cells)
         self._judged = judge_more(self._near, judged)
 
     def _neighbourhood(self, cells: np.ndarray | None) -> Neighbourhood:
-        from tasks.dedupe.neighbours import Neighbourhood
+        from tasks.dedupe.vectors.neighbours import Neighbourhood
 
         places = self._vectors.places(self._slots)
 

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from schemas.arrow import HASH
 from schemas.identity import digest_bytes
-from tasks.dedupe.phash import SIGNATURE_BYTES, SIGNATURE_VERSION, grey, signatures
+from tasks.dedupe.pictures.phash import SIGNATURE_BYTES, SIGNATURE_VERSION, grey, signatures
 from tasks.processes.cores import usable_cores
 from tasks.store.batches import read_batches
 from tasks.store.hashes import frame_hashes

@@ -7,7 +7,7 @@ import polars as pl
 
 from schemas.identity import content_hashes
 from schemas.spec import DedupeSpec, EmbedderSpec, SemanticSpec
-from tasks.dedupe.semantic import semantic_duplicates
+from tasks.dedupe.vectors.semantic import semantic_duplicates
 from tasks.embedders.load import load
 from tasks.embedders.resolve import resolve
 from tasks.geometry.fit import Fit

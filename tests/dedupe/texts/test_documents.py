@@ -7,8 +7,8 @@ from made_records import made_records
 
 from made_items import made_items
 from schemas.spec import DedupeSpec, NearSpec
-from tasks.dedupe.documents import kept_documents
 from tasks.dedupe.near import find_near
+from tasks.dedupe.texts.documents import kept_documents
 from tasks.store.workdir import Store
 
 TEXT = "A first paragraph of some length.\n\nA second, which overlaps.\n\nAnd the third of them."
@@ -58,7 +58,7 @@ def test_a_kept_record_resembles_a_new_one(tmp_path) -> None:
 def test_many_items_are_taken_in_pieces(tmp_path, monkeypatch) -> None:
     store = Store(str(tmp_path))
     items = made_items(store, {f"k{i}": f"text number {i}" for i in range(50)}, source="log")
-    monkeypatch.setattr("tasks.dedupe.documents.ITEMS_AT_ONCE", 9)
+    monkeypatch.setattr("tasks.dedupe.texts.documents.ITEMS_AT_ONCE", 9)
     found = pl.read_parquet(kept_documents(items, store).path)
     assert dict(found.select("key", "text").rows()) == {
         f"k{i}": f"text number {i}" for i in range(50)

@@ -7,12 +7,12 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.dedupe.crops import SIDE, WINDOWS
-from tasks.dedupe.judged_pictures import judge_pictures
 from tasks.dedupe.keep_first import keep_first
-from tasks.dedupe.keep_pictures import KEPT, NEW, keep_pictures, steady
-from tasks.dedupe.phash import hashes
-from tasks.dedupe.same_picture import (
+from tasks.dedupe.pictures.crops import SIDE, WINDOWS
+from tasks.dedupe.pictures.judged_pictures import judge_pictures
+from tasks.dedupe.pictures.keep_pictures import KEPT, NEW, keep_pictures, steady
+from tasks.dedupe.pictures.phash import hashes
+from tasks.dedupe.pictures.same_picture import (
     BITS_APART,
     CORRELATION,
     MIRRORED,

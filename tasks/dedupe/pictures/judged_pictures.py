@@ -16,9 +16,9 @@ import numpy as np
 import polars as pl
 
 from schemas.identity import digest_bytes
-from tasks.dedupe.keep_pictures import KEPT, NEW, keep_pictures, steady
-from tasks.dedupe.phash import SIGNATURE_VERSION
-from tasks.dedupe.same_picture import SAME_VERSION
+from tasks.dedupe.pictures.keep_pictures import KEPT, NEW, keep_pictures, steady
+from tasks.dedupe.pictures.phash import SIGNATURE_VERSION
+from tasks.dedupe.pictures.same_picture import SAME_VERSION
 from tasks.store.hashes import frame_hashes
 from tasks.store.workdir import Store, mark_used
 

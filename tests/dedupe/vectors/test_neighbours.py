@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.dedupe import neighbours
-from tasks.dedupe.neighbours import Neighbourhood, as_unit
+from tasks.dedupe.vectors import neighbours
+from tasks.dedupe.vectors.neighbours import Neighbourhood, as_unit
 
 WIDTH = 24
 

@@ -19,9 +19,9 @@ from schemas.arrow import vectors_schema
 from schemas.errors import VecmillError
 from schemas.refs import EmbedderRef
 from schemas.spec import DedupeSpec, SemanticSpec
-from tasks.dedupe import judge
 from tasks.dedupe.exact import mark_exact
-from tasks.dedupe.semantic import VERDICT, mark_semantic, semantic_duplicates
+from tasks.dedupe.vectors import judge
+from tasks.dedupe.vectors.semantic import VERDICT, mark_semantic, semantic_duplicates
 from tasks.geometry.fit import Fit
 from tasks.plan.base import NO_ROWS, Base, BaseRef
 from tasks.plan.classify import plan_against
@@ -301,8 +301,9 @@ def test_a_content_without_a_vector_is_named(tmp_path):
 def test_switched_off_the_verdicts_are_those_of_the_tiers_before(tmp_path):
     store = Store(str(tmp_path))
     part = made_items(store, TEXTS)
-    exact = mark_exact([part], DedupeSpec(), store)
-    assert marked(store, NOWHERE, EMPTY, spec=DedupeSpec()) == exact
+    off = DedupeSpec(semantic=None)
+    exact = mark_exact([part], off, store)
+    assert marked(store, NOWHERE, EMPTY, spec=off) == exact
 
 
 def test_the_judgement_names_contents_by_hash_alone(tmp_path):

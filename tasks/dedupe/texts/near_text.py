@@ -21,13 +21,13 @@ import pyarrow as pa
 from schemas.errors import VecmillError
 from schemas.identity import item_ids
 from schemas.spec import DedupeSpec
-from tasks.dedupe.buckets import Buckets, find_buckets
-from tasks.dedupe.compared_pairs import keep_pairs, known_pairs
-from tasks.dedupe.documents import kept_documents
 from tasks.dedupe.near import MARKS, RecordSet
 from tasks.dedupe.order import in_order
-from tasks.dedupe.resemble import Judged, judge_texts
-from tasks.dedupe.signatures import (
+from tasks.dedupe.texts.buckets import Buckets, find_buckets
+from tasks.dedupe.texts.compared_pairs import keep_pairs, known_pairs
+from tasks.dedupe.texts.documents import kept_documents
+from tasks.dedupe.texts.resemble import Judged, judge_texts
+from tasks.dedupe.texts.signatures import (
     SignatureIndex,
     TextPart,
     read_hashes,

@@ -6,11 +6,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.dedupe import judge
-from tasks.dedupe.judge import judge_all, judge_more
-from tasks.dedupe.judgement import KEPT, Judgement
 from tasks.dedupe.keep_first import keep_first
-from tasks.dedupe.neighbours import Neighbourhood, as_unit
+from tasks.dedupe.vectors import judge
+from tasks.dedupe.vectors.judge import judge_all, judge_more
+from tasks.dedupe.vectors.judgement import KEPT, Judgement
+from tasks.dedupe.vectors.neighbours import Neighbourhood, as_unit
 
 WIDTH = 6
 THRESHOLD = 0.9

@@ -136,7 +136,7 @@ def test_a_picture_that_is_gone_is_counted(store, tmp_path):
 
 
 def test_a_second_build_signs_and_compares_what_is_new(store, tmp_path, monkeypatch):
-    from tasks.dedupe import judged_pictures, picture_signatures
+    from tasks.dedupe.pictures import judged_pictures, picture_signatures
 
     files = {f"{seed}.jpg": jpeg(scene(seed)) for seed in range(20)}
     first = made_picture_records(store, tmp_path / "files", files)
@@ -166,7 +166,7 @@ def test_a_second_build_signs_and_compares_what_is_new(store, tmp_path, monkeypa
 
 def test_signatures_of_erased_contents_go_like_vectors(store, tmp_path):
     from schemas.identity import digest_bytes
-    from tasks.dedupe.picture_signatures import SIGNATURE_KEY
+    from tasks.dedupe.pictures.picture_signatures import SIGNATURE_KEY
     from tasks.erase.staged import drop_vectors
     from tasks.store.vectors import vector_index
 

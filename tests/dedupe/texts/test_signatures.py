@@ -11,9 +11,9 @@ import pytest
 from made_records import made_records
 
 from schemas.spec import DedupeSpec, NearSpec
-from tasks.dedupe.buckets import find_buckets
-from tasks.dedupe.minhash import fewest_equal, sign_texts, text_hashes
 from tasks.dedupe.near import find_near
+from tasks.dedupe.texts.buckets import find_buckets
+from tasks.dedupe.texts.minhash import fewest_equal, sign_texts, text_hashes
 from tasks.store.merging import FEWEST_FILES, merge_signatures
 from tasks.store.workdir import Store
 
@@ -88,7 +88,7 @@ def test_texts_have_hashes_of_their_own() -> None:
 
 
 def test_a_text_is_signed_once_whichever_file_it_stands_in(tmp_path, monkeypatch) -> None:
-    import tasks.dedupe.signatures as module
+    import tasks.dedupe.texts.signatures as module
 
     signed: list[int] = []
     real = module.sign_compared

@@ -1,0 +1,1 @@
+"""Near-duplicate pictures: perceptual hashes find candidates, small grey pictures decide."""

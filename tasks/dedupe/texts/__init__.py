@@ -1,0 +1,1 @@
+"""Near-duplicate texts: MinHash finds candidates, exact Jaccard decides."""

@@ -1,0 +1,1 @@
+"""Semantic duplicates: cells of a fit find candidates, the cosine decides."""

@@ -6,11 +6,13 @@ from dataclasses import replace
 from functools import partial
 
 from flows.embedding_cost import account
+from flows.gather import mark_records
 from flows.job import Job
 from flows.outcome import Made
 from flows.runner import Retry
 from flows.standing import Held, Standing
 from schemas.refs import EmbedderRef, PlanRef, Shard, ShardResult
+from tasks.dedupe.lost import lost_records
 from tasks.embed.retries import RETRIES, RETRY_SECONDS, may_pass
 from tasks.embedders.pace import is_quick
 from tasks.plan.classify import plan_build
@@ -36,7 +38,23 @@ def plan_rows(job: Job, standing: Standing, made: Made, held: Held) -> Made:
         job.overrides.retried,
         job.store,
     )
-    return plan_state(job, standing, replace(made, unusable=known), held) if known else made
+    return plan_state(job, standing, _without(job, made, known), held) if known else made
+
+
+def _without(job: Job, made: Made, contents: dict[bytes, dict]) -> Made:
+    """`made` less `contents` that have no vector: what resembles a record of them alone, and was
+    to point to it, is judged again.
+    """
+    unusable = {**made.unusable, **contents}
+    state = made.state
+    assert state is not None
+    if job.spec.dedupe.near is not None:
+        lost = job.runner.run("dedupe", lost_records, state.parts, state.items, unusable, job.store)
+        if lost.records:
+            out = [(*refs, lost) for refs in state.excluded]
+            marked, _ = mark_records(job, state.parts, state.items, out, state.kept)
+            state = replace(state, duplicates=marked)
+    return replace(made, unusable=unusable, state=state)
 
 
 def plan_state(job: Job, standing: Standing, made: Made, held: Held) -> Made:
@@ -74,8 +92,7 @@ def embed_rows(job: Job, standing: Standing, made: Made, held: Held) -> Made:
     made = replace(made, embedded=embedded, cost=account(job.runner.seconds, results))
     rejected = rejected_contents(plan, results)
     if rejected:
-        made = replace(made, unusable={**made.unusable, **rejected})
-        made = plan_state(job, standing, made, held)
+        made = plan_state(job, standing, _without(job, made, rejected), held)
     if job.overrides.retry:
         tried = job.runner.run("embed", tally_retry, job.table, made.rejects, job.overrides.retried)
         made = replace(made, tried=tried)

@@ -39,6 +39,7 @@ class State:
     rejects: tuple[RejectsRef, ...]
     verdicts: tuple[AuditResult, ...]
     duplicates: str  # path of the marks; "" when the state was refused before
+    excluded: tuple[tuple[RejectsRef, ...], ...]  # of each part: the rejects of its records
     kept: tuple[ItemsPart, ...]  # published rows without a file; among `items`, if there are any
     repeated: dict[str, int]  # records that gave way to another of their key, by source
     forgotten: dict[str, int]  # records that were left out because they had been, by source
@@ -116,6 +117,7 @@ def gather(job: Job, standing: Standing, waive: Waive) -> State:
     rejects = [*(part.rejects for part in parts), again.rejects, *judged]
     verdicts = waive([*parts, *again.kept], rejects, verdicts)
     items: list[ItemsPart] = []
+    out: list[tuple[RejectsRef, ...]] = []
     duplicates = ""
     if not any(verdict.refuses for verdict in verdicts):
         out = [(again.rejects, ref) for ref in judged]
@@ -123,12 +125,8 @@ def gather(job: Job, standing: Standing, waive: Waive) -> State:
         out = [(*refs, part.rejects) for refs, part in zip(out, items, strict=True)]
         items += again.kept  # last: a content that a file still holds is read from there
         rejects += [part.rejects for part in items]
-        near = ""
-        if spec.dedupe.near is not None:
-            options = job.table.storage_options
-            near = run("dedupe", find_near, parts, out, again.kept, spec.dedupe, job.store, options)
-            verdicts = [*verdicts, *_unseen(near)]
-        duplicates = run("dedupe", mark_exact, items, spec.dedupe, job.store, near)
+        duplicates, near = mark_records(job, parts, items, out, again.kept)
+        verdicts = [*verdicts, *_unseen(near)]
     manifest = release.manifest if release else None
     return State(
         columns=tuple(found.columns),
@@ -138,6 +136,7 @@ def gather(job: Job, standing: Standing, waive: Waive) -> State:
         rejects=tuple(rejects),
         verdicts=tuple(verdicts),
         duplicates=duplicates,
+        excluded=tuple(out),
         kept=again.kept,
         repeated=again.repeated,
         forgotten=count_forgotten(found.listings, parts),
@@ -146,6 +145,21 @@ def gather(job: Job, standing: Standing, waive: Waive) -> State:
             for listing in found.listings
         },
     )
+
+
+def mark_records(
+    job: Job,
+    parts: Sequence[RecordsPart],
+    items: Sequence[ItemsPart],
+    excluded: Sequence[tuple[RejectsRef, ...]],
+    kept: Sequence[ItemsPart],
+) -> tuple[str, str]:
+    """The paths of the verdicts before any vector, and of the near marks ("": near is off)."""
+    run, dedupe, near = job.runner.run, job.spec.dedupe, ""
+    if dedupe.near is not None:
+        options = job.table.storage_options
+        near = run("dedupe", find_near, parts, excluded, kept, dedupe, job.store, options)
+    return run("dedupe", mark_exact, items, dedupe, job.store, near), near
 
 
 def _unseen(near: str) -> list[AuditResult]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 import lance
+import numpy as np
 
 from made_words import sentence
+from tasks.embedders.load import load
+from tasks.embedders.resolve import resolve
 
 NEAR = {"dedupe": {"near": {"threshold": 0.6}}}
 
@@ -129,3 +133,26 @@ def test_a_build_without_change_loads_no_compiler(notes, texts, tmp_path) -> Non
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_cannot_be_embedded_is_no_record_that_others_point_to(notes, texts, spoiled) -> None:
+    """It was the longest, and is in no table: the next one is kept, now and in later builds."""
+    notes.changes |= NEAR | {"expectations": {"max_reject_share": 1.0}}
+    bad = long(1, 2) + " w7 w8"
+    poison = load(resolve(notes.spec.embedder, {"text"})).embed_texts([bad])[0]
+
+    def change(vectors: np.ndarray) -> np.ndarray:
+        is_bad = np.isclose(vectors, poison, atol=1e-6).all(axis=1)
+        return np.where(is_bad[:, None], np.nan, vectors)
+
+    spoiled(change)
+    notes.write({**texts, "a": long(1, 2), "b": long(1, 2) + " w7", "bad": bad})
+    counts = notes.build().manifest.counts
+    assert (counts.items_rejected, counts.duplicates.near) == (1, 1)
+    assert marked(notes) == {"docs:a": ("docs:b", "near")}
+    before = notes.tables()
+    assert notes.build(dry_run=True).manifest.counts.rejudged == 0
+    assert notes.build().manifest.published is False
+    assert notes.tables() == before
+    shutil.rmtree(notes.folder / "work")
+    assert notes.build().manifest.published is False

@@ -90,19 +90,28 @@ def wants_fit(spec: SpaceSpec) -> bool:
 def _judged_alike(job: Job, made: Made, release: Release | None) -> bool:
     """Whether the release was judged by the same rules, in the same order of what is kept.
 
-    That order looks at times, which no hash covers: they are the same where the files are.
+    That order looks at what no hash covers: times, and the sizes of pictures, which one that is
+    kept without its file has not. They are the same where the files are.
     """
     if release is None:
         return False
     before, spec = release.manifest.resolved_spec, job.spec
     if _dedupe_of(before) != spec.dedupe or cluster_of(before) != spec.cluster:
         return False
-    timed = {"earliest", "latest"} & set(spec.dedupe.keep) and any(s.time for s in spec.sources)
-    if spec.dedupe.semantic is None or not timed:
+    if spec.dedupe.semantic is None or not _order_may_change(spec):
         return True
     assert made.state is not None
     was = {source.name: source.fingerprint for source in release.manifest.sources}
     return was == {source.name: source.fingerprint for source in made.state.sources}
+
+
+def _order_may_change(spec: SpaceSpec) -> bool:
+    """Whether rows may come in another order of what is kept, and be the same rows."""
+    keep = set(spec.dedupe.keep)
+    if keep & {"earliest", "latest"} and any(source.time for source in spec.sources):
+        return True
+    pictures = any(source.kind == "image" and source.mode == "append" for source in spec.sources)
+    return pictures and bool(keep & {"longest", "shortest"})
 
 
 def _dedupe_of(resolved: dict) -> DedupeSpec | None:

@@ -181,3 +181,26 @@ def test_what_was_forgotten_is_in_no_signature(album):
     assert not list(work.glob("near-pictures/*"))
     album.build()
     assert album.marks() == {"tables:small": ("files:second.jpg", "near")}
+
+
+def test_what_is_kept_by_size_is_judged_when_files_go_and_come(album):
+    """A picture without its file has no size: it stands last, at once and not in a later build."""
+    album.dedupe = {"near": None, "semantic": {"threshold": 0.9}, "keep": ["longest"]}
+    small = COPIES["resized"](scene(1))
+    album.add("small.jpg", small)
+    album.build()
+    first = album.marks()
+    assert first["files:small.jpg"] == ("files:first.jpg", "semantic")
+    kept = album.folder / "files" / "first.jpg"
+    data = kept.read_bytes()
+    kept.unlink()
+    album.build()
+    gone = album.marks()
+    assert gone["files:first.jpg"][1] == "semantic"
+    album.add("other.jpg", jpeg(scene(7)))
+    album.build()
+    assert {k: v for k, v in album.marks().items() if k != "files:other.jpg"} == gone
+    (album.folder / "files" / "other.jpg").unlink()
+    kept.write_bytes(data)
+    album.build()
+    assert album.marks()["files:small.jpg"] == ("files:first.jpg", "semantic")

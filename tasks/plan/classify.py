@@ -61,12 +61,17 @@ class Comparison:
 
     `vector_key` is that of the build's embedder: another one makes every row `changed`.
     `provisional`: the verdicts are without those by vectors, so that a published one is no change
-    by itself. It stays with its row in the plan, which nothing is staged by.
+    by itself; nor that a row was judged by them since the record that it is near to has no row that
+    is kept. What is published stays with its row in the plan, which nothing is staged by.
     """
 
     def __init__(self, base: Base, vector_key: str, *, provisional: bool = False) -> None:
         self._rows = base.rows
-        self._by_vectors = pl.lit(provisional) & pl.col("old_duplicate_kind").eq_missing("semantic")
+        self._by_vectors = pl.lit(False)
+        if provisional:
+            old = pl.col("old_duplicate_kind")
+            released = old.is_null() & _near_to(_without_kept_row(base.rows))
+            self._by_vectors = old.eq_missing("semantic") | released
         self._same_vectors = base.vector_key == vector_key
         self._old = base.rows.select(
             "id",
@@ -121,6 +126,19 @@ class Comparison:
             "id", "rowaddr", pl.lit("removed").alias("class"), *_OF_ITEMS_ALONE
         )
         yield from gone.iter_slices(ROWS_TOGETHER)
+
+
+def _without_kept_row(rows: pl.DataFrame) -> pl.Series:
+    """The records of published rows that are all duplicates (`#` begins the chunk of an id)."""
+    record = pl.col("id").str.split_exact("#", 1).struct.field("field_0").alias("record")
+    kept = pl.col("duplicate_of").is_null()
+    marked = rows.filter(~kept & (pl.col("duplicate_kind") != "near")).select(record).unique()
+    return marked.join(rows.filter(kept).select(record), on="record", how="anti")["record"]
+
+
+def _near_to(records: pl.Series) -> pl.Expr:
+    of = pl.col("duplicate_of").is_in(records.implode())
+    return pl.col("duplicate_kind").eq_missing("near") & of.fill_null(False)
 
 
 def plan_build(

@@ -159,8 +159,9 @@ def check(notes, chosen: dict[str, Any], changes: list[dict]) -> None:
         for name in ("rows", "new", "changed", "metadata_only", "removed", "records", "items"):
             assert getattr(dry.counts, name) == getattr(counts, name), name
         held = records if chosen["mode"] == "snapshot" else {**held, **records}
-    again = grown.build()
-    assert (again.manifest.published, again.manifest.counts.embedded) == (False, 0)
+    for overrides in ({"dry_run": True}, {}):
+        again = grown.build(**overrides).manifest
+        assert (again.published, again.counts.embedded, again.counts.rejudged) == (False, 0, 0)
     other = f"sources{next(number)}"
     write(notes.folder / other, held, set())
     fresh = space(notes, other, chosen, "snapshot")

@@ -263,3 +263,25 @@ def test_a_provisional_plan_leaves_verdicts_by_vectors_alone(tmp_path):
     final = plan_of(store, part, base)
     again = dict.fromkeys(["docs:b", "docs:d", "docs:e"], "rejudged")
     assert classes(final) == {**stays, **again}
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_was_released_by_vectors_is_no_change_by_itself(tmp_path, kept):
+    """`r` is near to `k`, of which no row is kept: so it was judged by its vector, and is kept."""
+    store = Store(str(tmp_path))
+    part = made_items(store, {"a": "one", "k": "two", "r": "three"})
+    base = base_of(part)
+    of_k = pl.col("id").eq("docs:k") & pl.lit(not kept)
+    rows = base.rows.with_columns(
+        pl.when(of_k).then(pl.lit("docs:a")).alias("duplicate_of"),
+        pl.when(of_k).then(pl.lit("semantic")).alias("duplicate_kind"),
+        pl.when(of_k).then(pl.lit(0.97, pl.Float32)).alias("duplicate_score"),
+    )
+    near = {"source": ["docs"], "key": ["r"], "kept_id": ["docs:k"], "score": [0.8]}
+    pl.DataFrame(near, schema_overrides={"score": pl.Float32}).write_parquet(tmp_path / "near")
+    marks = mark_exact([part], DedupeSpec(), store, str(tmp_path / "near"))
+    base = Base(base.version, rows.select(NO_ROWS.columns), base.vector_key)
+    plan = plan_against(base, [part], marks, KEY, store, "plan", provisional=True)
+    assert classes(plan)["docs:r"] == ("rejudged" if kept else "unchanged")
+    final = plan_against(base, [part], marks, KEY, store, "plan")
+    assert classes(final)["docs:r"] == "rejudged"

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import flows.compose
 import made_embedder
+from made_specs import PLAIN
 from made_words import sentence
 from schemas.errors import MissingExtraError
 from tasks.audit.fit import audit_fitted
@@ -235,7 +236,7 @@ def test_published_semantic_marks_are_no_change(notes, texts):
     second = notes.build().manifest
     assert (second.counts.removed, second.counts.rejudged) == (1, 2)
     assert rows(notes, "duplicate_of", "duplicate_kind")["docs:a3"] == ("docs:a2", "exact")
-    notes.changes["dedupe"] = {}
+    notes.changes["dedupe"] = PLAIN["dedupe"]
     notes.write({**texts, **twins})
     notes.build()
     assert notes.build().manifest.counts.duplicates.semantic == 0

@@ -1,6 +1,6 @@
 """The vectors of `semantic.py`: real passages and paraphrases planted among them, embedded once.
 
-    paragraphs of the docstrings of the installed packages, cut at 300 characters → 3 of 4 rows
+    paragraphs of the docstrings of the installed packages, cut at 120 characters → 3 of 4 rows
     some of those, edited lightly                                                 → 1 of 4 rows
 
 Six kinds of edit, seeded.
@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-CHARACTERS = 300
-"""Of a passage: about 70 tokens, which keeps embedding them to minutes."""
+CHARACTERS = 120
+"""Of a passage: about 30 tokens, which keeps embedding them to minutes."""
 
 FEWEST = 60
 """Characters below which a passage says too little."""

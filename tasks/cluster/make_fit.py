@@ -33,6 +33,12 @@ CELL_ROUNDS = 10
 """Most cells; rows of the sample that each needs; rounds of k-means: cells need to be compact, not
 the best there are."""
 
+FEW_ROWS = 10_000
+OUTGROWN = 4
+"""Rows up to which any cells do: each against every other takes a second. Beyond, cells are made
+again when this many times as many are wanted: rows have become 16 times as many, and the search
+for neighbours costs four times what it needs to."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -56,14 +62,16 @@ def make_fit(samples: Mapping[str, Sample], spec: ClusterSpec | None, *, semanti
     return extend(None, samples, spec, semantic=semantic)
 
 
-def lacks(fit: Fit | None, kind: str, spec: ClusterSpec | None, *, semantic: bool) -> bool:
-    """Whether `extend` would add something to the fit of this kind."""
+def lacks(
+    fit: Fit | None, kind: str, spec: ClusterSpec | None, *, semantic: bool, rows: int = 0
+) -> bool:
+    """Whether `extend` would add something to the fit of this kind, of which there are `rows`."""
     own = fit.kinds.get(kind) if fit else None
     if own is None:
         return spec is not None or semantic
     if spec is not None and (not len(own.centroids) or (spec.map is not None and own.map is None)):
         return True
-    return semantic and not len(own.cells)
+    return semantic and _outgrown(own.cells, rows)
 
 
 def extend(
@@ -75,15 +83,17 @@ def extend(
 ) -> Fit:
     """`fit` with what it lacks for the kinds in `samples`: what it has stays, so ids and places do.
 
-    A sample without a single direction adds nothing.
+    Cells, which nobody sees, are made again where rows have outgrown them. A sample without a
+    single direction adds nothing; `fit` itself where nothing was added.
     """
     kinds = dict(fit.kinds) if fit else {}
     for kind, sample in sorted(samples.items()):
-        if lacks(fit, kind, spec, semantic=semantic):
+        if lacks(fit, kind, spec, semantic=semantic, rows=sample.rows):
             made = kind_fit(kind, sample, spec, semantic=semantic, stands=kinds.get(kind))
             if made is not None:
                 kinds[kind] = made
-    return named(kinds)
+    extended = named(kinds)
+    return fit if fit is not None and fit.fit_id == extended.fit_id else extended
 
 
 def kind_fit(
@@ -116,7 +126,7 @@ def kind_fit(
             radii=found.radii,
             reach=found.reach,
         )
-    if semantic and not len(own.cells):
+    if semantic and _outgrown(own.cells, sample.rows):
         own = replace(own, cells=_cells(unit, sample.rows))
     if spec is not None and spec.map is not None and own.map is None:
         before = like.map if like else None
@@ -141,6 +151,16 @@ def _empty(kind: str, dimensions: int) -> KindFit:
 
 def _cells(unit: np.ndarray, rows: int) -> np.ndarray:
     """As many cells as each has rows: the search for a row's neighbours then costs the least."""
-    wanted = round(max(rows, len(unit)) ** 0.5)
-    cells = max(1, min(wanted, MOST_CELLS, len(unit) // CELL_ROWS))
+    cells = max(1, min(_wanted_cells(max(rows, len(unit))), len(unit) // CELL_ROWS))
     return kmeans(unit, cells, restarts=1, rounds=CELL_ROUNDS)
+
+
+def _outgrown(cells: np.ndarray, rows: int) -> bool:
+    """Whether there are no cells, or far too few for so many rows."""
+    able = sample_rows(cells.shape[1]) // CELL_ROWS
+    wanted = min(_wanted_cells(rows), able) if rows > FEW_ROWS else 1
+    return len(cells) == 0 or wanted > OUTGROWN * len(cells)
+
+
+def _wanted_cells(rows: int) -> int:
+    return min(round(rows**0.5), MOST_CELLS)

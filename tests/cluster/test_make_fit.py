@@ -98,6 +98,30 @@ def test_cells_follow_the_rows_there_are_not_those_sampled():
     assert len(fit.kinds["text"].cells) == 100
 
 
+def test_cells_that_rows_have_outgrown_are_made_again():
+    """A space may begin with a handful of rows: one cell would mean each against every other."""
+    spec = ClusterSpec(k=3)
+    small = make_fit({"text": sample(30)[0]}, spec, semantic=True)
+    many = replace(sample(3_000)[0], rows=20_000)
+    assert not lacks(small, "text", spec, semantic=True, rows=5_000)
+    assert lacks(small, "text", spec, semantic=True, rows=20_000)
+    assert not lacks(small, "text", spec, semantic=False, rows=20_000)
+    large = extend(small, {"text": many}, spec, semantic=True)
+    was, now = small.kinds["text"], large.kinds["text"]
+    assert (len(was.cells), len(now.cells)) == (2, 141)
+    assert large.fit_id != small.fit_id
+    assert now.centroids is was.centroids
+    assert now.map is was.map
+    assert not lacks(large, "text", spec, semantic=True, rows=200_000)
+    assert extend(large, {"text": many}, spec, semantic=True) is large
+
+
+def test_copies_that_allow_no_more_cells_leave_the_fit_as_it_is():
+    few = replace(sample(30)[0], rows=20_000)
+    made = make_fit({"text": few}, None, semantic=True)
+    assert extend(made, {"text": few}, None, semantic=True) is made
+
+
 def test_what_stands_is_kept_and_what_lacks_is_added():
     text, image = sample(300)[0], sample(200, 1)[0]
     spec = ClusterSpec()

@@ -132,8 +132,12 @@ ITEM = st.tuples(st.sampled_from("ab"), st.integers(0, 8), st.integers(0, ANGLES
 
 
 @st.composite
-def states(draw) -> list[dict]:
+def states(draw, within: str = "space") -> list[dict]:
     """Items of records of two sources and kinds, marked by the tiers before as their rules say."""
+
+    def group(record: str) -> str:
+        return record[0] if within == "source" else ""
+
     items = draw(st.lists(ITEM, min_size=1, max_size=14))
     chunks: dict[str, list[int]] = {}
     for source, key, content in items:
@@ -143,6 +147,7 @@ def states(draw) -> list[dict]:
     near: dict[str, str] = {}
     for record in records:
         like = [r for r in records if r not in near and kind[r] == kind[record] and r != record]
+        like = [r for r in like if group(r) == group(record)]
         if record not in near.values() and like and draw(st.booleans()):
             near[record] = draw(st.sampled_from(like))
     near = {record: kept for record, kept in near.items() if kept not in near}
@@ -153,10 +158,11 @@ def states(draw) -> list[dict]:
     ]
     groups: dict[tuple, list[dict]] = {}
     for each in rows:
-        groups.setdefault((each["kind"], each["content_hash"]), []).append(each)
-    for group in groups.values():
-        plain = sorted(r["id"] for r in group if r["id"].split("#")[0] not in near)
-        for each in group:
+        same = (each["kind"], each["content_hash"], group(each["id"]))
+        groups.setdefault(same, []).append(each)
+    for equal in groups.values():
+        plain = sorted(r["id"] for r in equal if r["id"].split("#")[0] not in near)
+        for each in equal:
             record = each["id"].split("#")[0]
             if plain and each["id"] != plain[0]:
                 each.update(zip(VERDICT, (plain[0], "exact", 1.0), strict=True))
@@ -197,6 +203,18 @@ def test_every_pointer_ends_at_something_kept(tmp_path_factory, rows: list[dict]
     shuffled = list(rows)
     random.shuffle(shuffled)
     assert judged(shuffled, Store(str(tmp_path_factory.mktemp("shuffled")))) == found
+
+
+@settings(deadline=None, max_examples=150)
+@given(states(within="source"))
+def test_within_a_source_is_each_source_by_itself(tmp_path_factory, rows: list[dict]):
+    spec = SPEC.model_copy(update={"within": "source"})
+    found = judged(rows, Store(str(tmp_path_factory.mktemp("all"))), spec)
+    alone: dict[str, tuple] = {}
+    for source in ("a", "b"):
+        own = [each for each in rows if each["source"] == source]
+        alone |= judged(own, Store(str(tmp_path_factory.mktemp("one"))))
+    assert found == alone
 
 
 @settings(deadline=None, max_examples=150)

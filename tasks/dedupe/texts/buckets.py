@@ -97,22 +97,19 @@ def _met(keys, new, bits, seen):  # type: ignore[no-untyped-def]  # compiled
     """
     shift, spread = np.uint32(32 - bits), np.uint32(0x9E3779B1)
     for text in new:
-        for band in range(keys.shape[1]):
-            slot = np.uint32(keys[text, band] * spread) >> shift
-            seen[band, slot >> np.uint32(3)] |= np.uint8(1) << np.uint8(slot & np.uint32(7))
+        for band in range(BANDS):
+            slot = np.intp(np.uint32(keys[text, band] * spread) >> shift)
+            seen[band, slot >> 3] |= np.uint8(1 << (slot & 7))
     texts, bands = np.empty(1024, np.int32), np.empty(1024, np.int32)
     count = 0
     for text in range(len(keys)):
-        for band in range(keys.shape[1]):
-            slot = np.uint32(keys[text, band] * spread) >> shift
-            if (seen[band, slot >> np.uint32(3)] >> np.uint8(slot & np.uint32(7))) & 1:
-                if not keys[text].any():
-                    break
-                if count == len(texts):
-                    texts = np.concatenate((texts, np.empty_like(texts)))
-                    bands = np.concatenate((bands, np.empty_like(bands)))
-                texts[count], bands[count] = text, band
-                count += 1
+        if count + BANDS > len(texts):
+            texts = np.concatenate((texts, np.empty_like(texts)))
+            bands = np.concatenate((bands, np.empty_like(bands)))
+        for band in range(BANDS):
+            slot = np.intp(np.uint32(keys[text, band] * spread) >> shift)
+            texts[count], bands[count] = text, band  # stays where the count goes on
+            count += (seen[band, slot >> 3] >> (slot & 7)) & 1
     return texts[:count], bands[:count]
 
 

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 from schemas.identity import digest_json
-from tasks.dedupe.texts.buckets import Buckets, add_buckets, find_buckets
+from tasks.dedupe.texts.buckets import Buckets, add_buckets, by_text, find_buckets
 from tasks.dedupe.texts.resemble import Judged, Settled
 from tasks.dedupe.texts.signatures import RULES, SignatureIndex
 from tasks.store.workdir import Store
@@ -121,7 +122,8 @@ def settled(before: Before, buckets: Buckets, numbers: np.ndarray) -> Settled:
     was = np.full(len(before.fresh), -1, np.int64)
     was[before.order[held]] = np.flatnonzero(held)
     place = was[numbers]
-    open_ = before.disturbed[numbers] | (place < 0) | _moved(buckets, place)
+    of_text = by_text(buckets.text, buckets.bucket, count)
+    open_ = before.disturbed[numbers] | (place < 0) | _moved(*of_text, buckets.count, place)
     rank = np.full(len(before.fresh), -1, np.int64)
     rank[numbers] = np.arange(count)
     through, score = np.full(count, -1, np.int64), np.zeros(count, np.float32)
@@ -136,15 +138,21 @@ def settled(before: Before, buckets: Buckets, numbers: np.ndarray) -> Settled:
     return Settled(open_, through, score, kept)
 
 
-def _moved(buckets: Buckets, place: np.ndarray) -> np.ndarray:
-    """Which texts share a bucket whose texts had another order; `place` is what each had then."""
-    old = place[buckets.text] >= 0
-    text, bucket = buckets.text[old], buckets.bucket[old]
-    order = np.lexsort((text, bucket))
-    text, bucket = text[order], bucket[order]
-    turned = (bucket[1:] == bucket[:-1]) & (place[text[1:]] < place[text[:-1]])
-    stirred = np.zeros(buckets.count, bool)
-    stirred[bucket[1:][turned]] = True
-    found = np.zeros(len(place), bool)
-    found[text[stirred[bucket]]] = True
+@njit(cache=True, nogil=True)
+def _moved(starts, held, buckets, place):  # type: ignore[no-untyped-def]  # compiled
+    """Which texts share a bucket whose texts had another order; `place` is what each had then.
+
+    `starts` and `held` as `by_text` gives them, of `buckets` buckets.
+    """
+    last = np.full(buckets, -1, np.int64)
+    turned = np.zeros(buckets, np.bool_)
+    for text in range(len(place)):
+        if place[text] >= 0:
+            for at in range(starts[text], starts[text + 1]):
+                turned[held[at]] |= place[text] < last[held[at]]
+                last[held[at]] = max(last[held[at]], place[text])
+    found = np.zeros(len(place), np.bool_)
+    for text in range(len(place)):
+        for at in range(starts[text], starts[text + 1]):
+            found[text] |= turned[held[at]]
     return found

@@ -19,7 +19,7 @@ SLOTS_PER_KEY = 16
 PLACES_PER_KEY = 1.2
 """Places in the hash table for each text, which are enough where every key is looked up."""
 
-SLOTS_PER_NEW_KEY = 32
+SLOTS_PER_NEW_KEY = 128
 """The same where the keys of a few texts are looked for among all: most keys shall miss."""
 
 _HALF = np.uint64(32)

@@ -134,6 +134,7 @@ def test_what_was_forgotten_is_in_no_file(notes, texts) -> None:
     assert answer.code == 0, answer.err
     assert not list(work.glob("signatures/*/*"))
     assert not list(work.glob("near/*"))
+    assert not list(work.glob("near-texts/*"))
     assert marked(notes) == {}
     notes.build()
     assert marked(notes) == {}

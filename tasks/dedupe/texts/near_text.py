@@ -138,9 +138,10 @@ def _mark(
     rank = np.full(len(places), -1, np.int32)
     rank[numbers] = np.arange(len(numbers))
     at = places[numbers]
+    signatures = signatures[numbers]  # all others go: of a million texts 128 MB
     ranked = Buckets(rank[buckets.text], buckets.bucket, buckets.count)
     judged = judge_texts(
-        signatures[numbers],
+        signatures,
         index.hashes[at, 0],
         ranked,
         lambda wanted: index.texts(at[wanted]),

@@ -132,8 +132,9 @@ def shingle_seconds(files: Sequence[Path]) -> float:
 
 
 def warm_up(threshold: float) -> None:
-    """Import and compile what the stage needs: a few texts, and then a few more."""
+    """Import and compile what the stage needs: a few texts, and then one more."""
     few = ["a few words to begin with", "a few words to begin with.", "ünlike either of them"]
+    few += [f"{number} {number * number} {number + 5}" for number in range(40)]
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / "few.parquet", Path(folder) / "more.parquet"]
         write_records(files[0], few, 0)

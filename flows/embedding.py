@@ -13,6 +13,7 @@ from flows.runner import Retry
 from flows.standing import Held, Standing
 from schemas.refs import EmbedderRef, PlanRef, Shard, ShardResult
 from tasks.dedupe.lost import lost_records
+from tasks.dedupe.settle_near import settle_near
 from tasks.embed.retries import RETRIES, RETRY_SECONDS, may_pass
 from tasks.embedders.pace import is_quick
 from tasks.plan.classify import plan_build
@@ -67,11 +68,17 @@ def plan_state(job: Job, standing: Standing, made: Made, held: Held) -> Made:
     if rejected:
         rejects = job.runner.run("embed", reject_items, state.items, rejected, job.store)
         made = replace(made, item_rejects=rejects)
+    duplicates, dedupe = state.duplicates, job.spec.dedupe
+    if dedupe.near is not None and dedupe.semantic is None:
+        out = tuple(sorted(rejected))
+        duplicates = job.runner.run(
+            "dedupe", settle_near, state.items, duplicates, dedupe, job.store, out
+        )
     plan = job.runner.run(
         "plan",
         plan_build,
         state.items,
-        state.duplicates,
+        duplicates,
         held.plan,
         standing.embedder.vector_key,
         job.store,

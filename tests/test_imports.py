@@ -43,6 +43,7 @@ LATE = {
 HEAVY = {
     "tasks/dedupe/texts/buckets.py",
     "tasks/dedupe/texts/compared_pairs.py",
+    "tasks/dedupe/texts/judged_texts.py",
     "tasks/dedupe/texts/documents.py",
     "tasks/dedupe/texts/jaccard.py",
     "tasks/dedupe/pictures/judged_pictures.py",

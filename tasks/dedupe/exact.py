@@ -25,6 +25,9 @@ EQUAL = frozenset({"longest", "shortest"})
 """Criteria that exact copies cannot differ in. Their sizes may: a picture that is kept of a release
 has none, and shall not lose its place for that."""
 
+COPIES = ("id", "source", "key", "kind", "content_hash", "size", "time")
+"""Columns of items by which copies are judged."""
+
 NO_RECORDS = {"source": pl.String, "key": pl.String, "kept_id": pl.String, "score": pl.Float32}
 """What of the marked records is looked at, when there are none."""
 
@@ -40,8 +43,7 @@ def mark_exact(items: Sequence[ItemsPart], spec: DedupeSpec, store: Store, near:
     digest = digest_json([RULES_VERSION, "exact", seen, spec.model_dump(), Path(near).stem])
     if found := store.find("duplicates", digest):
         return str(found)
-    columns = ["id", "source", "key", "kind", "content_hash", "size", "time"]
-    equal = repeats(items if spec.exact else [], columns)
+    equal = repeats(items if spec.exact else [], COPIES)
     records = pl.read_parquet(near) if near else pl.DataFrame(schema=NO_RECORDS)
     marked = exact_duplicates(equal, spec, records)
     if near:

@@ -30,7 +30,7 @@ VERDICTS = ("verdicts", "refused", "repeats", "near-pictures", "neighbours")
 """What quotes keys or contents in words of its own, or names contents by hash; all of it goes,
 since it is judged again."""
 
-COMPARED = ("text-hashes", "signatures", "near-pairs")
+COMPARED = ("text-hashes", "signatures", "near-pairs", "near-texts")
 """Texts as they are compared, and what is derived of them, by hashes that name no record; all of it
 goes: the next build makes it again, some 50,000 texts a second."""
 

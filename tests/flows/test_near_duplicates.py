@@ -84,6 +84,28 @@ def test_switched_on_and_off_embeds_nothing(notes, texts) -> None:
     assert marked(notes) == {}
 
 
+def test_who_resembles_what_could_not_be_embedded_is_kept(notes, texts, monkeypatch) -> None:
+    from tasks.embedders.sentence_transformers_embedder import StaticText
+
+    real, longest = StaticText.submit_tokens, len(long(1, 2).split())
+
+    def choke(self, tokens, rows):
+        if any(len(tokens.ragged(row)[0]) > longest for row in np.split(rows, len(rows))):
+            raise RuntimeError("too long")
+        return real(self, tokens, rows)
+
+    monkeypatch.setattr(StaticText, "submit_tokens", choke)
+    notes.changes |= {"dedupe": {"near": {"threshold": 0.6}, "semantic": None}}
+    notes.changes |= {"expectations": {"max_reject_share": 0.1}}
+    notes.write({**texts, "a": long(1, 2), "b": long(1, 2) + " w7", "c": long(1, 2)})
+    outcome = notes.build()
+    assert outcome.manifest.counts.items_rejected == 1
+    assert marked(notes) == {"docs:c": ("docs:a", "exact")}
+    before = notes.tables()
+    assert "up to date" in notes.build().message
+    assert notes.tables() == before
+
+
 def test_a_deleted_workdir_changes_nothing(notes, texts) -> None:
     import shutil
 
@@ -115,6 +137,7 @@ def test_what_was_forgotten_is_in_no_file(notes, texts) -> None:
     assert answer.code == 0, answer.err
     assert not list(work.glob("signatures/*/*"))
     assert not list(work.glob("near/*"))
+    assert not list(work.glob("near-texts/*"))
     assert marked(notes) == {}
     notes.build()
     assert marked(notes) == {}

@@ -19,6 +19,9 @@ SLOTS_PER_KEY = 16
 PLACES_PER_KEY = 1.2
 """Places in the hash table for each text, which are enough where every key is looked up."""
 
+SLOTS_PER_NEW_KEY = 128
+"""The same where the keys of a few texts are looked for among all: most keys shall miss."""
+
 _HALF = np.uint64(32)
 _LOW_HALF = np.uint64(2**32 - 1)
 
@@ -55,6 +58,59 @@ def find_buckets(signatures: np.ndarray) -> Buckets:
         buckets.append(out[1, :found].copy())
         count += more
     return Buckets(*_distinct(np.concatenate(texts), np.concatenate(buckets), count))
+
+
+def add_buckets(signatures: np.ndarray, known: Buckets, fresh: np.ndarray) -> Buckets:
+    """`known`, the buckets of the other texts, and those with one of the texts that are `fresh`.
+
+    The same texts share one as in `find_buckets` of all; `known` ones that grew stand twice.
+    """
+    new = np.flatnonzero(fresh)
+    new = new[signatures[new].any(axis=1)]
+    keys = band_keys(signatures)
+    bits = max(10, int(len(new) * SLOTS_PER_NEW_KEY).bit_length())
+    text, band = _met(keys, new, bits, np.zeros((BANDS, 1 << (bits - 3)), np.uint8))
+    named = band.astype(np.uint64) << _HALF | keys[text, band]
+    order = np.argsort(named, kind="stable")
+    text, named = text[order], named[order]
+    starts = np.flatnonzero(
+        np.concatenate([np.ones(1, bool), named[1:] != named[:-1]])[: len(text)]
+    )
+    sizes = np.diff(starts, append=len(text))
+    fresh_ones = np.add.reduceat(fresh[text].astype(np.int64), starts) if len(text) else starts
+    wanted = (sizes > 1) & (fresh_ones > 0)
+    text = text[np.repeat(wanted, sizes)]
+    bucket = np.repeat(np.arange(wanted.sum(), dtype=np.int32), sizes[wanted])
+    text, bucket, count = _distinct(text, bucket, int(wanted.sum()))
+    return Buckets(
+        np.concatenate([known.text, text]),
+        np.concatenate([known.bucket, bucket + np.int32(known.count)]),
+        known.count + count,
+    )
+
+
+@njit(cache=True, nogil=True)
+def _met(keys, new, bits, seen):  # type: ignore[no-untyped-def]  # compiled
+    """Text and band (int32) of each key that one of the `new` texts may have, too.
+
+    `seen` (uint8, all zero) is room for a bitmap of 2**`bits` slots for each band.
+    """
+    shift, spread = np.uint32(32 - bits), np.uint32(0x9E3779B1)
+    for text in new:
+        for band in range(BANDS):
+            slot = np.intp(np.uint32(keys[text, band] * spread) >> shift)
+            seen[band, slot >> 3] |= np.uint8(1 << (slot & 7))
+    texts, bands = np.empty(1024, np.int32), np.empty(1024, np.int32)
+    count = 0
+    for text in range(len(keys)):
+        if count + BANDS > len(texts):
+            texts = np.concatenate((texts, np.empty_like(texts)))
+            bands = np.concatenate((bands, np.empty_like(bands)))
+        for band in range(BANDS):
+            slot = np.intp(np.uint32(keys[text, band] * spread) >> shift)
+            texts[count], bands[count] = text, band  # stays where the count goes on
+            count += (seen[band, slot >> 3] >> (slot & 7)) & 1
+    return texts[:count], bands[:count]
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -139,28 +195,6 @@ def _distinct(text, bucket, buckets):  # type: ignore[no-untyped-def]  # compile
             text[found], bucket[found] = text[at], renumbered[bucket[at]]
             found += 1
     return text[:found].copy(), bucket[:found].copy(), count
-
-
-@njit(cache=True, nogil=True)
-def connected(text, bucket, buckets, texts):  # type: ignore[no-untyped-def]  # compiled
-    """A number for each of `texts` texts; those that buckets lead to from each other share it."""
-    above = np.arange(texts)
-    last = np.full(buckets, -1, np.int64)
-    for at in range(len(text)):
-        one, other = text[at], last[bucket[at]]
-        last[bucket[at]] = one
-        if other < 0:
-            continue
-        while above[one] != one:
-            above[one] = above[above[one]]
-            one = above[one]
-        while above[other] != other:
-            above[other] = above[above[other]]
-            other = above[other]
-        above[max(one, other)] = min(one, other)
-    for one in range(texts):
-        above[one] = above[above[one]]
-    return above
 
 
 @njit(cache=True, nogil=True)

@@ -23,9 +23,10 @@ from schemas.identity import item_ids
 from schemas.spec import DedupeSpec
 from tasks.dedupe.near import MARKS, RecordSet
 from tasks.dedupe.order import in_order
-from tasks.dedupe.texts.buckets import Buckets, find_buckets
+from tasks.dedupe.texts.buckets import Buckets
 from tasks.dedupe.texts.compared_pairs import keep_pairs, known_pairs
 from tasks.dedupe.texts.documents import kept_documents
+from tasks.dedupe.texts.judged_texts import TextJudge, buckets_of, settled
 from tasks.dedupe.texts.resemble import Judged, judge_texts
 from tasks.dedupe.texts.signatures import (
     SignatureIndex,
@@ -115,9 +116,14 @@ def _mark(
 ) -> pl.DataFrame:
     """The marks among records that are compared with each other."""
     assert spec.near is not None
+    threshold = spec.near.threshold
     places, text = _texts(index.places(records.hashes), len(index))
     signatures = index.signatures(places)
-    buckets = find_buckets(signatures)
+    judge = TextJudge(
+        store, [parts[number].source for number in np.unique(records.part)], threshold
+    )
+    before = judge.before(index, places)
+    buckets = buckets_of(signatures, before)
     involved = np.zeros(len(places), bool)
     involved[buckets.text] = True
     copies = np.bincount(text, minlength=len(places)) > 1
@@ -132,15 +138,18 @@ def _mark(
     rank = np.full(len(places), -1, np.int32)
     rank[numbers] = np.arange(len(numbers))
     at = places[numbers]
-    threshold = spec.near.threshold
+    signatures = signatures[numbers]  # all others go: of a million texts 128 MB
+    ranked = Buckets(rank[buckets.text], buckets.bucket, buckets.count)
     judged = judge_texts(
-        signatures[numbers],
+        signatures,
         index.hashes[at, 0],
-        Buckets(rank[buckets.text], buckets.bucket, buckets.count),
+        ranked,
         lambda wanted: index.texts(at[wanted]),
         threshold,
         known_pairs(store, threshold),
+        settled(before, ranked, numbers) if before else None,
     )
+    judge.keep(index.hashes[places], buckets, numbers, judged, before)
     keep_pairs(store, threshold, judged.compared)
     return _marks(ordered, standing, numbers, judged)
 

@@ -7,7 +7,9 @@ The same as `keep_first` over all resembling pairs, without finding them all: of
 letters of one form each is compared with the first and no more. What was compared before is
 remembered (`known`), so a walk over a corpus that grew compares what is new. Texts are read for the
 pairs that need them: a first walk takes each unknown pair for alike and says which these are; what
-it said is read, and the next one, over those alone that it may concern, knows better.
+it said is read, and the next one knows better. It judges these alone, and after a text that is kept
+now and was not, or the reverse, all that share a bucket with it; so does the first one where an
+earlier build has judged most texts.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from tasks.dedupe.texts.buckets import Buckets, by_text, connected
+from tasks.dedupe.texts.buckets import Buckets, by_text
 from tasks.dedupe.texts.jaccard import fill_table, shared_shingles, table_size
 from tasks.dedupe.texts.minhash import fewest_equal, mix, shingles_of
 from tasks.dedupe.texts.text_arrays import Texts
@@ -71,6 +73,16 @@ class Judged:
     compared: Pairs  # what was not known before
 
 
+@dataclass(frozen=True)
+class Settled:
+    """Verdicts of an earlier build, which stand unless something bears on them."""
+
+    open: np.ndarray  # bool (n): new, moved, or beside one that is gone: to be judged again
+    through: np.ndarray  # as `Judged` has them
+    score: np.ndarray
+    kept: np.ndarray  # bool (n): it was there, and kept
+
+
 def judge_texts(
     signatures: np.ndarray,
     names: np.ndarray,
@@ -78,11 +90,13 @@ def judge_texts(
     read: Callable[[np.ndarray], Texts],
     threshold: float,
     known: Pairs,
+    settled: Settled | None = None,
 ) -> Judged:
     """Judge texts that come in the order in which they are kept.
 
     `signatures` uint8 `(n, 128)` and `names` uint64 `(n)`, the first words of their hashes, of n
-    different texts; `buckets` of them; `read(numbers)` gives texts in their compared form.
+    different texts; `buckets` of them; `read(numbers)` gives texts in their compared form. What
+    is `settled` stands where nothing bears on it.
     """
     count = len(names)
     starts, held = by_text(buckets.text, buckets.bucket, count)
@@ -90,15 +104,18 @@ def judge_texts(
     first_place = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
     shelf, found = _Shelf(count), Pairs.none()
     through, score = np.full(count, -1, np.int64), np.zeros(count, np.float32)
-    active, together = np.ones(count, bool), None
-    wanted = np.empty(0, np.int64) if len(known) else np.arange(count)
+    active, kept = np.ones(count, bool), np.zeros(count, bool)
+    if settled is not None:
+        active, kept = settled.open, settled.kept
+        through, score = settled.through.copy(), settled.score.copy()
+    wanted = np.empty(0, np.int64) if len(known) else np.flatnonzero(active)
     for _ in range(count + 1):
         shelf.add(wanted, read)
         pairs = known + found
         table = np.full(_slots(len(pairs)), -1, np.int64)
         _put(table, pairs.first, pairs.second)
         needed, first, second, scores = _walk(
-            *(signatures, names, starts, held, first_place, active, through, score),
+            *(signatures, names, starts, held, first_place, active, kept, through, score),
             *(table, pairs.first, pairs.second, pairs.score),
             *(shelf.data, shelf.start, shelf.end, shelf.shingles),
             *(fewest_equal(threshold), threshold),
@@ -107,11 +124,7 @@ def judge_texts(
         wanted = np.flatnonzero(needed & (shelf.start == _NO_TEXT))
         if not len(wanted):
             return Judged(through, score, found)
-        if together is None:
-            together = connected(buckets.text, buckets.bucket, buckets.count, count)
-        concerned = np.zeros(count, bool)
-        concerned[together[wanted]] = True
-        active = concerned[together]  # nothing else can be judged otherwise now
+        active, kept = needed, through < 0
     raise AssertionError("every text is at hand, and still one is missing")
 
 
@@ -207,13 +220,23 @@ def _candidates(text, starts, held, first_place, filled, kept, stamp, out):  # t
 
 
 @njit(cache=True, nogil=True)
+def _any_of(buckets, starts, held, text):  # type: ignore[no-untyped-def]  # compiled
+    """Whether `text` lies in any of some buckets."""
+    found = False
+    for at in range(starts[text], starts[text + 1]):
+        found |= buckets[held[at]]
+    return found
+
+
+@njit(cache=True, nogil=True)
 def _walk(
-    signatures, names, starts, held, first_place, active, through, score,
+    signatures, names, starts, held, first_place, active, was_kept, through, score,
     table, first, second, scores,
     data, start, end, shingles,
     fewest, threshold,
 ):  # type: ignore[no-untyped-def]  # compiled  # fmt: skip
-    """Judge the active texts, writing `through`, `score` and `shingles`.
+    """Judge the active texts and those before which others are kept than were (`was_kept`) when
+    they were judged, writing `through`, `score` and `shingles`.
 
     Returns which texts are needed to judge them for good, and what was compared.
     """
@@ -228,16 +251,17 @@ def _walk(
     needed = np.zeros(texts, np.bool_)
     kept = np.empty(first_place[-1], np.int64)
     filled = np.zeros(len(first_place) - 1, np.int64)
+    stirred = np.zeros(len(filled), np.bool_)  # buckets in which others are kept than were
     stamp = np.full(texts, -1, np.int64)
     candidates = np.empty(texts, np.int64)
     new_first, new_second = np.empty(1024, np.uint64), np.empty(1024, np.uint64)
     new_score = np.empty(1024, np.float32)
     new = turn = visit = 0
     for text in range(texts):
-        if not active[text]:
-            continue
-        through[text], score[text] = -1, 0
-        count = _candidates(text, starts, held, first_place, filled, kept, stamp, candidates)
+        count = 0
+        if active[text] or _any_of(stirred, starts, held, text):
+            through[text], score[text] = -1, 0
+            count = _candidates(text, starts, held, first_place, filled, kept, stamp, candidates)
         in_use = 0  # slots of the table that hold this text's shingles
         guessed = False
         for at in range(count):
@@ -289,4 +313,7 @@ def _walk(
                 bucket = held[at]
                 kept[first_place[bucket] + filled[bucket]] = text
                 filled[bucket] += 1
+        if (through[text] < 0) != was_kept[text]:
+            for at in range(starts[text], starts[text + 1]):
+                stirred[held[at]] = True
     return needed, new_first[:new], new_second[:new], new_score[:new]

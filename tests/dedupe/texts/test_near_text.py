@@ -220,6 +220,32 @@ def test_marks_do_not_depend_on_arrival(seed: int, families: int, cuts: int, rng
             assert score == pytest.approx(jaccard(texts[key], texts[points_to]), abs=1e-6)
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.randoms(use_true_random=False))
+def test_what_the_last_build_judged_decides_nothing(seed: int, rng) -> None:
+    """Records come, leave and are timed anew, by few and by many: marks as from scratch."""
+    texts = corpus(seed, 12)
+    keep: tuple[Literal["earliest", "longest"], ...] = ("earliest", "longest")
+    wanted = DedupeSpec(near=NearSpec(threshold=THRESHOLD), keep=keep)
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(folder)
+        held = {key: 1 for key in texts if rng.random() < 0.7}
+        for step in range(4):
+            changes = rng.choice([1, 1, 3, 12])
+            for key in rng.sample(sorted(texts), changes):
+                if key in held and rng.random() < 0.5:
+                    del held[key]
+                else:
+                    held[key] = rng.randint(1, 3)
+            times = {key: datetime(2026, 1, day, tzinfo=UTC) for key, day in held.items()}
+            part = {key: texts[key] for key in held}
+            found = near(store, made_records(store, part, times=times), wanted=wanted)
+            with tempfile.TemporaryDirectory() as other:
+                fresh = Store(other)
+                parts = made_records(fresh, part, times=times)
+                assert near(fresh, parts, wanted=wanted) == found, step
+
+
 def test_a_change_that_takes_the_kept_one_away_judges_the_rest_again(tmp_path) -> None:
     store = Store(str(tmp_path))
     texts = corpus(5, 20)

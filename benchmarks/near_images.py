@@ -38,7 +38,7 @@ from schemas.arrow import HASH
 from schemas.identity import digest_bytes
 from schemas.spec import DedupeSpec, NearSpec
 from tasks.dedupe.pictures.near_images import near_pictures
-from tasks.dedupe.pictures.phash import HASH_BYTES, MIRROR, hashes_of
+from tasks.dedupe.pictures.phash import MIRROR, hashes_of, levels_of
 from tasks.dedupe.pictures.picture_signatures import sign_pictures
 from tasks.dedupe.pictures.same_picture import (
     BITS_APART,
@@ -240,7 +240,7 @@ def verdict(corpus: Corpus, near: Callable[[int, np.ndarray], np.ndarray]) -> Ve
 
 def ours(signed: np.ndarray) -> Callable[[int, np.ndarray], np.ndarray]:
     """The comparison that marks are made by."""
-    hashes, greys, windows = hashes_of(signed), signed[:, HASH_BYTES:], scratch()
+    hashes, levels, windows = hashes_of(signed), levels_of(signed), scratch()
 
     def near(one: int, others: np.ndarray) -> np.ndarray:
         apart = hashes[one, 0] ^ hashes[others, 0]
@@ -249,7 +249,7 @@ def ours(signed: np.ndarray) -> Callable[[int, np.ndarray], np.ndarray]:
         for at in np.flatnonzero(found):
             other = others[at]
             which = orientations(hashes[one, 0], hashes[other, 0], BITS_APART)
-            pair = greys[one], greys[other], hashes[one], hashes[other]
+            pair = levels[one], levels[other], hashes[one], hashes[other]
             found[at] = similarity(*pair, which, windows) >= CORRELATION
         return found
 

@@ -38,12 +38,12 @@ class JudgedPictures:
 
 
 def judge_pictures(
-    contents: pl.Series, hashes: np.ndarray, greys: np.ndarray, threshold: float, store: Store
+    contents: pl.Series, hashes: np.ndarray, levels: np.ndarray, threshold: float, store: Store
 ) -> JudgedPictures:
     """Judge pictures that come in the order in which they are kept, each content once.
 
-    `contents` are their content hashes (binary), `hashes` (uint64 `[n, 25]`) and `greys` (uint8
-    `[n, 1024]`) their signatures.
+    `contents` are their content hashes (binary), `hashes` (uint64 `[n, 25]`) and `levels` (uint8
+    `[n, 1152]`) their signatures.
     """
     folder = f"{NEAR_PICTURES}/{SIGNATURE_VERSION}.{SAME_VERSION}-{threshold:g}"
     name = digest_bytes(frame_hashes(contents).tobytes()).hex()
@@ -51,7 +51,7 @@ def judge_pictures(
         told = pl.read_parquet(found)
         return JudgedPictures(told["through"].to_numpy(), told["score"].to_numpy())
     known, scores = _known(contents, store, folder)
-    through, score = keep_pictures(hashes, np.ascontiguousarray(greys), known, scores, threshold)
+    through, score = keep_pictures(hashes, levels, known, scores, threshold)
     frame = pl.DataFrame({"content_hash": contents, "through": through, "score": score})
     with store.create(folder, name) as path:
         frame.write_parquet(path)

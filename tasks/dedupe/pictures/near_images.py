@@ -21,7 +21,7 @@ from schemas.spec import DedupeSpec
 from tasks.dedupe.near import MARKS, Near, RecordSet
 from tasks.dedupe.order import in_order
 from tasks.dedupe.pictures.judged_pictures import judge_pictures
-from tasks.dedupe.pictures.phash import HASH_BYTES, hashes_of
+from tasks.dedupe.pictures.phash import hashes_of, levels_of
 from tasks.dedupe.pictures.picture_signatures import sign_pictures
 from tasks.dedupe.pictures.same_picture import CORRELATION
 from tasks.store.opening import resolve_options
@@ -109,9 +109,7 @@ def _marks(
     first = ordered.unique(_CONTENT, keep="first", maintain_order=True)
     usable = first.filter("usable")
     taken = values[usable["signature"].to_numpy()]
-    judged = judge_pictures(
-        usable[_CONTENT], hashes_of(taken), taken[:, HASH_BYTES:], threshold, store
-    )
+    judged = judge_pictures(usable[_CONTENT], hashes_of(taken), levels_of(taken), threshold, store)
     through = np.arange(first.height)
     score = np.ones(first.height, np.float32)
     places = np.flatnonzero(first["usable"].to_numpy())

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from schemas.arrow import HASH
 from schemas.identity import digest_bytes
-from tasks.dedupe.pictures.phash import SIGNATURE_BYTES, SIGNATURE_VERSION, grey, signatures
+from tasks.dedupe.pictures.phash import SIGNATURE_BYTES, SIGNATURE_VERSION, levels, signatures
 from tasks.processes.cores import usable_cores
 from tasks.store.batches import read_batches
 from tasks.store.hashes import frame_hashes
@@ -44,7 +44,7 @@ _SIGNED = pa.schema(
 )
 
 PICTURES_A_FILE = 16_384
-"""20 MB of signatures, some seconds of a core: what a killed build makes again."""
+"""22 MB of signatures, some seconds of a core: what a killed build makes again."""
 
 GROUP, GROUP_BYTES = 64, 4 << 20
 """Pictures that a thread signs at once, fewer where there are no thumbnails and files are large."""
@@ -58,7 +58,7 @@ ROWS_AT_ONCE = 1_024
 
 @dataclass(frozen=True)
 class Signed:
-    """The signatures (uint8 `[n, 1224]`) of some pictures, and which have one (bool `[n]`)."""
+    """The signatures (uint8 `[n, 1352]`) of some pictures, and which have one (bool `[n]`)."""
 
     values: np.ndarray
     usable: np.ndarray
@@ -93,10 +93,10 @@ def _read(places: pl.DataFrame) -> Signed:
         out, at, begin = rows["out"].to_numpy(), rows["at"].to_numpy(), 0
         with pq.ParquetFile(str(file)) as held:
             for batch in held.iter_batches(ROWS_PER_GROUP, columns=["vector"]):
-                levels = batch.column(0).flatten().to_numpy().reshape(-1, SIGNATURE_BYTES)
-                here = (at >= begin) & (at < begin + len(levels))
-                values[out[here]] = levels[at[here] - begin]
-                begin += len(levels)
+                signed = batch.column(0).flatten().to_numpy().reshape(-1, SIGNATURE_BYTES)
+                here = (at >= begin) & (at < begin + len(signed))
+                values[out[here]] = signed[at[here] - begin]
+                begin += len(signed)
     return Signed(values, places["file"].is_not_null().to_numpy())
 
 
@@ -115,17 +115,17 @@ class _Picture(NamedTuple):
 def _sign(pictures: pl.DataFrame, store: Store, options: dict[str, Any]) -> None:
     """Make and keep the signatures of pictures (content_hash, part, row) in the order of places."""
     contents: list[bytes] = []
-    greys: list[np.ndarray] = []
+    values: list[np.ndarray] = []
     with ThreadPoolExecutor(usable_cores(), "pictures-signed") as pool, ExitStack() as held:
         found = held.enter_context(closing(_pictures(pictures, options)))
         while ahead := list(islice(_groups(found), GROUPS_AHEAD)):
-            for group, made in zip(ahead, pool.map(_greys, ahead), strict=True):
-                for picture, levels in zip(group, made, strict=True):
-                    if levels is not None:
+            for group, made in zip(ahead, pool.map(_levels_of, ahead), strict=True):
+                for picture, seen in zip(group, made, strict=True):
+                    if seen is not None:
                         contents.append(picture.content)
-                        greys.append(levels)
+                        values.append(seen)
     if contents:
-        _keep(contents, signatures(np.stack(greys)), store)
+        _keep(contents, signatures(np.stack(values)), store)
 
 
 def _groups(pictures: Iterator[_Picture]) -> Iterator[list[_Picture]]:
@@ -164,12 +164,12 @@ def _rows_at(path: str, rows: np.ndarray) -> Iterator[pa.RecordBatch]:
         begin += batch.num_rows
 
 
-def _greys(group: list[_Picture]) -> list[np.ndarray | None]:
-    return [_grey(picture) for picture in group]
+def _levels_of(group: list[_Picture]) -> list[np.ndarray | None]:
+    return [_levels(picture) for picture in group]
 
 
-def _grey(picture: _Picture) -> np.ndarray | None:
-    """The grey picture, None where the file holds no such picture any more."""
+def _levels(picture: _Picture) -> np.ndarray | None:
+    """The picture's levels, None where the file holds no such picture any more."""
     thumbnail = picture.thumbnail
     try:
         if thumbnail is None:
@@ -178,15 +178,15 @@ def _grey(picture: _Picture) -> np.ndarray | None:
             thumbnail = picture_facts(picture.data, thumbnails=True).thumbnail
             assert thumbnail is not None
         with QUIET:
-            return grey(thumbnail)
+            return levels(thumbnail)
     except (PictureError, *DECODE_ERRORS):
         return None
 
 
-def _keep(contents: list[bytes], levels: np.ndarray, store: Store) -> None:
+def _keep(contents: list[bytes], signed: np.ndarray, store: Store) -> None:
     order = sorted(range(len(contents)), key=contents.__getitem__)
     named = [contents[at] for at in order]
-    flat = pa.array(levels[order].reshape(-1))
+    flat = pa.array(signed[order].reshape(-1))
     column = pa.FixedSizeListArray.from_arrays(flat, SIGNATURE_BYTES)
     table = pa.Table.from_arrays([pa.array(named, HASH), column], schema=_SIGNED)
     name = digest_bytes(b"".join(named)).hex()

@@ -43,7 +43,7 @@ def judge_pictures(
     """Judge pictures that come in the order in which they are kept, each content once.
 
     `contents` are their content hashes (binary), `hashes` (uint64 `[n, 25]`) and `levels` (uint8
-    `[n, 1152]`) their signatures.
+    `[n, 1152]`, or whole signatures) what they are compared by.
     """
     folder = f"{NEAR_PICTURES}/{SIGNATURE_VERSION}.{SAME_VERSION}-{threshold:g}"
     name = digest_bytes(frame_hashes(contents).tobytes()).hex()

@@ -41,9 +41,9 @@ def keep_pictures(
     """Which kept picture each one is marked by (int64 `[n]`, `KEPT` for those that are kept), and
     how alike they are (float32 `[n]`, 0 for kept ones).
 
-    In the order in which pictures are kept: `hashes` uint64 `[n, 25]`, `levels` uint8 `[n, 1152]`;
-    `known` int64 `[n]`: what each pointed to in an earlier verdict about some of
-    them in the same order, `KEPT`, or `NEW`; `scores` float32 `[n]` of those.
+    In the order in which pictures are kept: `hashes` uint64 `[n, 25]`, `levels` uint8 `[n, 1152]`
+    (or whole signatures); `known` int64 `[n]`: what each pointed to in an earlier verdict about
+    some of them in the same order, `KEPT`, or `NEW`; `scores` float32 `[n]` of those.
     """
     return _walk(hashes, levels, known, scores, np.float32(threshold))
 

@@ -101,20 +101,13 @@ def mirrored(found: np.ndarray) -> np.ndarray:
 def signatures(levels: np.ndarray) -> np.ndarray:
     """The signature of each picture, given its levels (uint8 `[n, 1152]`): uint8 `[n, 1352]`.
 
-    The hashes, eight bytes each, and then the levels.
+    The levels, and then the hashes, eight bytes each: a signature can stand for its levels.
     """
-    out = np.empty((len(levels), SIGNATURE_BYTES), np.uint8)
     greys = levels[:, :GREY_BYTES].reshape(-1, SIDE, SIDE)
-    out[:, :HASH_BYTES] = hashes(greys).astype("<u8").view(np.uint8)
-    out[:, HASH_BYTES:] = levels
-    return out
+    return np.hstack([levels, hashes(greys).astype("<u8").view(np.uint8)])
 
 
 def hashes_of(signed: np.ndarray) -> np.ndarray:
     """The hashes in signatures: uint64 `[n, 25]`."""
-    return np.ascontiguousarray(signed[:, :HASH_BYTES]).view("<u8").astype(np.uint64)
-
-
-def levels_of(signed: np.ndarray) -> np.ndarray:
-    """The levels in signatures: uint8 `[n, 1152]`."""
-    return np.ascontiguousarray(signed[:, HASH_BYTES:])
+    held = np.ascontiguousarray(signed[:, LEVEL_BYTES:])
+    return held.view("<u8").astype(np.uint64, copy=False)

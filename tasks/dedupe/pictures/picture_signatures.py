@@ -25,7 +25,6 @@ from schemas.arrow import HASH
 from schemas.identity import digest_bytes
 from tasks.dedupe.pictures.phash import SIGNATURE_BYTES, SIGNATURE_VERSION, levels, signatures
 from tasks.processes.cores import usable_cores
-from tasks.store.batches import read_batches
 from tasks.store.hashes import frame_hashes
 from tasks.store.image_bytes import read_images
 from tasks.store.pictures import DECODE_ERRORS, PictureError, picture_facts
@@ -36,10 +35,11 @@ from tasks.store.workdir import ROWS_PER_GROUP, Store, mark_used
 SIGNATURE_KEY = f"picture-signatures-{SIGNATURE_VERSION}"
 """Stands for a vector key."""
 
+# As bytes: parquet stores a list of small numbers at four bytes each.
 _SIGNED = pa.schema(
     [
         pa.field("content_hash", HASH, nullable=False),
-        pa.field("vector", pa.list_(pa.uint8(), SIGNATURE_BYTES), nullable=False),
+        pa.field("vector", pa.binary(SIGNATURE_BYTES), nullable=False),
     ]
 )
 
@@ -51,6 +51,8 @@ GROUP, GROUP_BYTES = 64, 4 << 20
 
 GROUPS_AHEAD = 32
 """Groups in memory: 8 MB of thumbnails, or 130 MB of files (and one file of any size)."""
+
+_SEEN = ["content_hash", "uri", "locator", "thumbnail"]
 
 ROWS_AT_ONCE = 1_024
 """Rows with thumbnails read at once: 4 MB."""
@@ -93,11 +95,18 @@ def _read(places: pl.DataFrame) -> Signed:
         out, at, begin = rows["out"].to_numpy(), rows["at"].to_numpy(), 0
         with pq.ParquetFile(str(file)) as held:
             for batch in held.iter_batches(ROWS_PER_GROUP, columns=["vector"]):
-                signed = batch.column(0).flatten().to_numpy().reshape(-1, SIGNATURE_BYTES)
+                signed = _bytes_of(batch.column(0))
                 here = (at >= begin) & (at < begin + len(signed))
                 values[out[here]] = signed[at[here] - begin]
                 begin += len(signed)
     return Signed(values, places["file"].is_not_null().to_numpy())
+
+
+def _bytes_of(column: pa.FixedSizeBinaryArray) -> np.ndarray:
+    """What a column of fixed size without nulls holds, uint8 `[n, size]`: a view."""
+    size = column.type.byte_width
+    held = np.frombuffer(column.buffers()[1], np.uint8)
+    return held[column.offset * size :][: len(column) * size].reshape(-1, size)
 
 
 class _Picture(NamedTuple):
@@ -125,7 +134,7 @@ def _sign(pictures: pl.DataFrame, store: Store, options: dict[str, Any]) -> None
                         contents.append(picture.content)
                         values.append(seen)
     if contents:
-        _keep(contents, signatures(np.stack(values)), store)
+        keep_signatures(contents, signatures(np.stack(values)), store)
 
 
 def _groups(pictures: Iterator[_Picture]) -> Iterator[list[_Picture]]:
@@ -155,13 +164,21 @@ def _pictures(pictures: pl.DataFrame, options: dict[str, Any]) -> Generator[_Pic
 
 
 def _rows_at(path: str, rows: np.ndarray) -> Iterator[pa.RecordBatch]:
-    """The rows at ascending positions of a file, some at a time."""
+    """The rows at ascending positions of a file, some at a time; groups without are not read."""
     begin = 0
-    for batch in read_batches(path, ROWS_AT_ONCE, ["content_hash", "uri", "locator", "thumbnail"]):
-        here = rows[slice(*np.searchsorted(rows, [begin, begin + batch.num_rows]))]
-        if len(here):
-            yield batch.take(pa.array(here - begin))
-        begin += batch.num_rows
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            count = file.metadata.row_group(group).num_rows
+            here = rows[slice(*np.searchsorted(rows, [begin, begin + count]))] - begin
+            begin += count
+            if not len(here):
+                continue
+            first = 0
+            for batch in file.iter_batches(ROWS_AT_ONCE, [group], _SEEN):
+                wanted = here[slice(*np.searchsorted(here, [first, first + batch.num_rows]))]
+                if len(wanted):
+                    yield batch.take(pa.array(wanted - first))
+                first += batch.num_rows
 
 
 def _levels_of(group: list[_Picture]) -> list[np.ndarray | None]:
@@ -183,12 +200,13 @@ def _levels(picture: _Picture) -> np.ndarray | None:
         return None
 
 
-def _keep(contents: list[bytes], signed: np.ndarray, store: Store) -> None:
+def keep_signatures(contents: list[bytes], signed: np.ndarray, store: Store) -> None:
+    """Keep the signatures (uint8 `[n, 1352]`) of distinct contents, in any order."""
     order = sorted(range(len(contents)), key=contents.__getitem__)
     named = [contents[at] for at in order]
-    flat = pa.array(signed[order].reshape(-1))
-    column = pa.FixedSizeListArray.from_arrays(flat, SIGNATURE_BYTES)
-    table = pa.Table.from_arrays([pa.array(named, HASH), column], schema=_SIGNED)
+    flat = pa.py_buffer(np.ascontiguousarray(signed[order]))
+    values = pa.Array.from_buffers(pa.binary(SIGNATURE_BYTES), len(order), [None, flat])
+    table = pa.Table.from_arrays([pa.array(named, HASH), values], schema=_SIGNED)
     name = digest_bytes(b"".join(named)).hex()
     with store.create(vectors_folder(SIGNATURE_KEY), name) as path:
         options = {"compression": "none", "use_dictionary": False}

@@ -121,6 +121,26 @@ def test_what_was_judged_before_changes_nothing_but_the_work(tmp_path_factory, d
         assert (verdict.through.tolist(), verdict.score.tolist()) == expected
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ((0, 4, 2), (4, 2), [KEPT, 0]),  # 2 was marked by 0, which has gone; it resembles 4, too
+        ((0, 2, 12), (2, 12, 0), [KEPT, KEPT, 0]),  # 0 comes after 2 by now, which it marked
+        ((0, 2, 12), (12, 0, 2), [KEPT, KEPT, 1]),
+        ((0, 4, 2), (0, 4, 2, 12), [KEPT, KEPT, 0, KEPT]),
+    ],
+    ids=["the kept one left", "it has moved behind", "it has moved with it", "one came"],
+)
+def test_an_earlier_verdict_is_taken_up_where_it_still_holds(tmp_path, before, after, expected):
+    """Pictures by step; those up to two steps apart are alike."""
+    store = Store(str(tmp_path))
+    for steps in (before, after):
+        contents = pl.Series([step.to_bytes(16, "big") for step in steps], dtype=pl.Binary)
+        levels = np.stack([picture(step, flip=False) for step in steps])
+        verdict = judge_pictures(contents, hashed_of(levels), levels, CORRELATION, store)
+    assert verdict.through.tolist() == expected
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_likeness_has_no_direction(data):

@@ -95,7 +95,7 @@ def near_pictures(
     by = ["source"] if spec.within == "source" else []
     threshold = max(CORRELATION, spec.near.threshold)
     frames = [
-        _marks(group, signed.values, threshold, store)
+        _marks(group, signed.values, threshold, store, group["source"][0] if by else "")
         for group in (groups.partition_by(by, maintain_order=True) if by else [groups])
     ]
     marks = pl.concat([pl.DataFrame(schema=MARKS), *frames])
@@ -103,15 +103,18 @@ def near_pictures(
 
 
 def _marks(
-    ordered: pl.DataFrame, values: np.ndarray, threshold: float, store: Store
+    ordered: pl.DataFrame, values: np.ndarray, threshold: float, store: Store, source: str
 ) -> pl.DataFrame:
-    """The marked records of one group that is compared, which come in the order."""
+    """The marked records of one group that is compared, which come in the order.
+
+    `source` is theirs, "" where sources are compared with each other.
+    """
     first = ordered.unique(_CONTENT, keep="first", maintain_order=True)
     usable = first.filter("usable")
     at = usable["signature"].to_numpy()
     if not np.array_equal(at, np.arange(len(values))):  # a copy of 1.4 KB each
         values = values[at]
-    judged = judge_pictures(usable[_CONTENT], hashes_of(values), values, threshold, store)
+    judged = judge_pictures(usable[_CONTENT], hashes_of(values), values, threshold, store, source)
     through = np.arange(first.height)
     score = np.ones(first.height, np.float32)
     places = np.flatnonzero(first["usable"].to_numpy())

@@ -199,6 +199,36 @@ def test_a_second_build_signs_and_compares_what_is_new(store, tmp_path, monkeypa
     assert len(found) == 1
 
 
+def test_of_many_sources_each_takes_up_its_own_verdict(store, tmp_path, monkeypatch):
+    from tasks.dedupe.pictures import judged_pictures
+
+    spec = DedupeSpec(near=NearSpec(), within="source")
+    names = [f"s{number}" for number in range(judged_pictures.LOOKED_INTO + 2)]
+
+    def parts(each: int) -> list[RecordsPart]:
+        return [
+            made_picture_records(
+                store,
+                tmp_path / name,
+                {f"{seed}.jpg": jpeg(scene(10 * at + seed)) for seed in range(each)},
+                source=name,
+            )
+            for at, name in enumerate(names)
+        ]
+
+    marks(store, *parts(2), spec=spec)
+    known: list[int] = []
+    keep = judged_pictures.keep_pictures
+
+    def counted(hashes, levels, told, *rest):
+        known.append(int((told != judged_pictures.NEW).sum()))
+        return keep(hashes, levels, told, *rest)
+
+    monkeypatch.setattr(judged_pictures, "keep_pictures", counted)
+    marks(store, *parts(3), spec=spec)
+    assert known == [2] * len(names)
+
+
 def test_signatures_of_erased_contents_go_like_vectors(store, tmp_path):
     from schemas.identity import digest_bytes
     from tasks.dedupe.pictures.picture_signatures import SIGNATURE_KEY

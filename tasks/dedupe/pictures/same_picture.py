@@ -38,7 +38,7 @@ BITS_ALIGNED = 8
 and of candidates among scanned pages 1 in 11."""
 
 CORRELATION = 0.96
-"""Of copies 98 % reach it, of pairs of different pictures 5 in a million: drawings that differ in a
+"""Of copies 98 % reach it, of pairs of different pictures 4 in a million: drawings that differ in a
 detail."""
 
 COLOURFUL = 4

@@ -38,8 +38,8 @@ from schemas.arrow import HASH
 from schemas.identity import digest_bytes
 from schemas.spec import DedupeSpec, NearSpec
 from tasks.dedupe.pictures.near_images import near_pictures
-from tasks.dedupe.pictures.phash import HASH_BYTES, MIRROR, hashes_of
-from tasks.dedupe.pictures.picture_signatures import sign_pictures
+from tasks.dedupe.pictures.phash import LEVEL_BYTES, MIRROR, hashes_of, signatures
+from tasks.dedupe.pictures.picture_signatures import keep_signatures, sign_pictures
 from tasks.dedupe.pictures.same_picture import (
     BITS_APART,
     CORRELATION,
@@ -63,6 +63,9 @@ THEIR_BITS = 10
 
 TURNS = 10
 NEW_SHARE = 0.01
+MADE_UP, MADE_UP_AT_ONCE = 100_000, 10_000
+"""Signatures of no picture, to see what comparing many costs; and how many are made at a time."""
+
 NEAR = DedupeSpec(near=NearSpec())
 
 ONE_PICTURE = {
@@ -240,7 +243,7 @@ def verdict(corpus: Corpus, near: Callable[[int, np.ndarray], np.ndarray]) -> Ve
 
 def ours(signed: np.ndarray) -> Callable[[int, np.ndarray], np.ndarray]:
     """The comparison that marks are made by."""
-    hashes, greys, windows = hashes_of(signed), signed[:, HASH_BYTES:], scratch()
+    hashes, windows = hashes_of(signed), scratch()
 
     def near(one: int, others: np.ndarray) -> np.ndarray:
         apart = hashes[one, 0] ^ hashes[others, 0]
@@ -249,7 +252,7 @@ def ours(signed: np.ndarray) -> Callable[[int, np.ndarray], np.ndarray]:
         for at in np.flatnonzero(found):
             other = others[at]
             which = orientations(hashes[one, 0], hashes[other, 0], BITS_APART)
-            pair = greys[one], greys[other], hashes[one], hashes[other]
+            pair = signed[one], signed[other], hashes[one], hashes[other]
             found[at] = similarity(*pair, which, windows) >= CORRELATION
         return found
 
@@ -300,6 +303,7 @@ def measure(work: Path, every: int) -> int:
     if peer is not None:
         cost.measure("imagededup: find", find_theirs, peer, encoded)
     added = measure_added(work, with_them)
+    many = measure_made_up(work)
     judged = verdict(corpus, ours(sign(with_them, stores["thumbnails"])))
     rows = [row("vecmill", judged)]
     figures: dict[str, Any] = {"files": count, "vecmill": figures_of(judged)}
@@ -313,9 +317,16 @@ def measure(work: Path, every: int) -> int:
     milliseconds = {what: 1000 * seconds / count for what, seconds in cost.seconds.items()}
     print_table(["", "ms"], [[what, f"{ms:.3f}"] for what, ms in milliseconds.items()])
     print(f"\nadding {NEW_SHARE:.0%} costs {added:.1%} of signing and marking all")
+    few = f"with {1 - NEW_SHARE:.0%} of them compared before {many['added']:.1f}"
+    print(f"comparing {MADE_UP:,} made-up signatures: {many['all']:.1f} CPU seconds, {few}")
     strangers = sorted(judged.taken - one_picture(corpus.names))
     print("different photographs taken for one picture:", said(strangers, corpus.names))
-    figures |= {"milliseconds": milliseconds, "added": added, "marked": marked.height}
+    figures |= {
+        "milliseconds": milliseconds,
+        "added": added,
+        "made_up": many,
+        "marked": marked.height,
+    }
     list_peer_pictures(work)
     met = judged.mean_recall >= RECALL and judged.false_rate <= FALSE
     print(json.dumps(figures | {"met": met}))
@@ -345,6 +356,33 @@ def measure_added(work: Path, records: pl.DataFrame) -> float:
     release_vectors()
     cost.measure("all", near_pictures, records, NEAR, Store(str(work / "all")))
     return cost.seconds["added"] / cost.seconds["all"]
+
+
+def measure_made_up(work: Path) -> dict[str, float]:
+    """CPU seconds of comparing pictures that are signed: all, and where most were compared."""
+    rng = np.random.default_rng(SEED)
+    contents = [rng.bytes(16) for _ in range(MADE_UP)]
+    stores = {what: Store(str(work / f"made-up-{what}")) for what in ("added", "all")}
+    for begin in range(0, MADE_UP, MADE_UP_AT_ONCE):
+        signed = signatures(rng.integers(0, 256, (MADE_UP_AT_ONCE, LEVEL_BYTES), np.uint8))
+        for store in stores.values():
+            keep_signatures(contents[begin : begin + MADE_UP_AT_ONCE], signed, store)
+    names = pl.Series([f"{number:06}.jpg" for number in range(MADE_UP)])
+    records = pl.DataFrame({"content_hash": contents, "key": names}).with_columns(
+        id="files:" + pl.col("key"),
+        source=pl.lit("files"),
+        size=pl.lit(1),
+        part=pl.lit(""),
+        row=pl.int_range(pl.len()),
+        time=pl.lit(None, pl.Datetime("us", "UTC")),
+    )
+    before = records.filter(pl.int_range(pl.len()) % round(1 / NEW_SHARE) != 0)
+    near_pictures(before, NEAR, stores["added"])
+    cost = Cost()
+    for what, store in stores.items():
+        release_vectors()
+        cost.measure(what, near_pictures, records, NEAR, store)
+    return cost.seconds
 
 
 def row(name: str, judged: Verdict) -> list[str]:

@@ -24,7 +24,7 @@ NEAR = "near"
 UNSEEN = "vecmill.unseen"
 """The key in a marks file's metadata under which records stand that could not be compared."""
 
-NEAR_VERSION = 1
+NEAR_VERSION = 2
 """Raised when the same records would be marked in another way."""
 
 MARKS = {

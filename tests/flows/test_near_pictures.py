@@ -34,7 +34,7 @@ class Album:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.dedupe: dict[str, Any] = {"near": {}}
+        self.dedupe: dict[str, Any] = {"near": {}, "semantic": None}
         self.thumbnails = True
         for name in ("files", "tars", "tables"):
             (folder / name).mkdir()

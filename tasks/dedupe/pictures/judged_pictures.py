@@ -1,6 +1,7 @@
 """Verdicts about pictures, kept in the `workdir`: the next build compares what is new.
 
-    near-pictures/<rules>-<threshold>/<digest>.parquet    content_hash, through, score, in order
+    near-pictures/<rules>-<threshold>[-<source>]/<digest>.parquet
+        content_hash, through, score, in order
 
 One verdict is about some pictures in an order. Of the newest ones that is taken up which tells of
 the most pictures. What it says is true of the pictures alone, so the result is the same with any of
@@ -38,20 +39,29 @@ class JudgedPictures:
 
 
 def judge_pictures(
-    contents: pl.Series, hashes: np.ndarray, greys: np.ndarray, threshold: float, store: Store
+    contents: pl.Series,
+    hashes: np.ndarray,
+    levels: np.ndarray,
+    threshold: float,
+    store: Store,
+    source: str = "",
 ) -> JudgedPictures:
     """Judge pictures that come in the order in which they are kept, each content once.
 
-    `contents` are their content hashes (binary), `hashes` (uint64 `[n, 25]`) and `greys` (uint8
-    `[n, 1024]`) their signatures.
+    `contents` are their content hashes (binary), `hashes` (uint64 `[n, 25]`) and `levels` (uint8
+    `[n, 1152]`, or whole signatures) what they are compared by.
+    `source` is theirs where each is judged alone: its verdicts stand apart, or those of many
+    sources would hide each other.
     """
     folder = f"{NEAR_PICTURES}/{SIGNATURE_VERSION}.{SAME_VERSION}-{threshold:g}"
+    if source:
+        folder += f"-{digest_bytes(source.encode()).hex()}"
     name = digest_bytes(frame_hashes(contents).tobytes()).hex()
     if found := store.find(folder, name):
         told = pl.read_parquet(found)
         return JudgedPictures(told["through"].to_numpy(), told["score"].to_numpy())
     known, scores = _known(contents, store, folder)
-    through, score = keep_pictures(hashes, np.ascontiguousarray(greys), known, scores, threshold)
+    through, score = keep_pictures(hashes, levels, known, scores, threshold)
     frame = pl.DataFrame({"content_hash": contents, "through": through, "score": score})
     with store.create(folder, name) as path:
         frame.write_parquet(path)

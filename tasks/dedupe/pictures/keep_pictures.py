@@ -33,7 +33,7 @@ _BLOCK = 512
 
 def keep_pictures(
     hashes: np.ndarray,
-    greys: np.ndarray,
+    levels: np.ndarray,
     known: np.ndarray,
     scores: np.ndarray,
     threshold: float,
@@ -41,11 +41,11 @@ def keep_pictures(
     """Which kept picture each one is marked by (int64 `[n]`, `KEPT` for those that are kept), and
     how alike they are (float32 `[n]`, 0 for kept ones).
 
-    In the order in which pictures are kept: `hashes` uint64 `[n, 25]`, `greys` uint8 `[n, 1024]`;
-    `known` int64 `[n]`: what each pointed to in an earlier verdict about some of
-    them in the same order, `KEPT`, or `NEW`; `scores` float32 `[n]` of those.
+    In the order in which pictures are kept: `hashes` uint64 `[n, 25]`, `levels` uint8 `[n, 1152]`
+    (or whole signatures); `known` int64 `[n]`: what each pointed to in an earlier verdict about
+    some of them in the same order, `KEPT`, or `NEW`; `scores` float32 `[n]` of those.
     """
-    return _walk(hashes, greys, known, scores, np.float32(threshold))
+    return _walk(hashes, levels, known, scores, np.float32(threshold))
 
 
 def steady(ranks: np.ndarray) -> np.ndarray:
@@ -58,7 +58,7 @@ def steady(ranks: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def _walk(hashes, greys, known, scores, threshold):  # type: ignore[no-untyped-def]  # compiled
+def _walk(hashes, levels, known, scores, threshold):  # type: ignore[no-untyped-def]  # compiled
     count = len(hashes)
     through = np.full(count, KEPT, np.int64)
     score = np.zeros(count, np.float32)
@@ -72,11 +72,11 @@ def _walk(hashes, greys, known, scores, threshold):  # type: ignore[no-untyped-d
             told = NEW  # the one that it pointed to is marked now
         if told == NEW:
             found, value = _first(
-                one, hashes, greys, kept, kept_hashes, in_kept, threshold, windows
+                one, hashes, levels, kept, kept_hashes, in_kept, threshold, windows
             )
         else:
             found, value = _first(
-                one, hashes, greys, fresh, fresh_hashes, in_fresh, threshold, windows
+                one, hashes, levels, fresh, fresh_hashes, in_fresh, threshold, windows
             )
             if told >= 0 and (found < 0 or told < found):
                 found, value = told, scores[one]
@@ -92,7 +92,7 @@ def _walk(hashes, greys, known, scores, threshold):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, nogil=True)
-def _first(one, hashes, greys, held, held_hashes, count, threshold, windows):  # type: ignore[no-untyped-def]
+def _first(one, hashes, levels, held, held_hashes, count, threshold, windows):  # type: ignore[no-untyped-def]
     """The first of the `count` held pictures that `one` resembles, and how much; −1 for none."""
     for begin in range(0, count, _BLOCK):
         end = min(count, begin + _BLOCK)
@@ -103,7 +103,7 @@ def _first(one, hashes, greys, held, held_hashes, count, threshold, windows):  #
             if near:
                 other = held[at]
                 value = similarity(
-                    greys[one], greys[other], hashes[one], hashes[other], near, windows
+                    levels[one], levels[other], hashes[one], hashes[other], near, windows
                 )
                 if value >= threshold:
                     return other, value

@@ -21,7 +21,7 @@ from schemas.spec import DedupeSpec
 from tasks.dedupe.near import MARKS, Near, RecordSet
 from tasks.dedupe.order import in_order
 from tasks.dedupe.pictures.judged_pictures import judge_pictures
-from tasks.dedupe.pictures.phash import HASH_BYTES, hashes_of
+from tasks.dedupe.pictures.phash import hashes_of
 from tasks.dedupe.pictures.picture_signatures import sign_pictures
 from tasks.dedupe.pictures.same_picture import CORRELATION
 from tasks.store.opening import resolve_options
@@ -95,7 +95,7 @@ def near_pictures(
     by = ["source"] if spec.within == "source" else []
     threshold = max(CORRELATION, spec.near.threshold)
     frames = [
-        _marks(group, signed.values, threshold, store)
+        _marks(group, signed.values, threshold, store, group["source"][0] if by else "")
         for group in (groups.partition_by(by, maintain_order=True) if by else [groups])
     ]
     marks = pl.concat([pl.DataFrame(schema=MARKS), *frames])
@@ -103,26 +103,29 @@ def near_pictures(
 
 
 def _marks(
-    ordered: pl.DataFrame, values: np.ndarray, threshold: float, store: Store
+    ordered: pl.DataFrame, values: np.ndarray, threshold: float, store: Store, source: str
 ) -> pl.DataFrame:
-    """The marked records of one group that is compared, which come in the order."""
+    """The marked records of one group that is compared, which come in the order.
+
+    `source` is theirs, "" where sources are compared with each other.
+    """
     first = ordered.unique(_CONTENT, keep="first", maintain_order=True)
     usable = first.filter("usable")
-    taken = values[usable["signature"].to_numpy()]
-    judged = judge_pictures(
-        usable[_CONTENT], hashes_of(taken), taken[:, HASH_BYTES:], threshold, store
-    )
+    at = usable["signature"].to_numpy()
+    if not np.array_equal(at, np.arange(len(values))):  # a copy of 1.4 KB each
+        values = values[at]
+    judged = judge_pictures(usable[_CONTENT], hashes_of(values), values, threshold, store, source)
     through = np.arange(first.height)
     score = np.ones(first.height, np.float32)
     places = np.flatnonzero(first["usable"].to_numpy())
     marked = judged.through >= 0
     through[places[marked]] = places[judged.through[marked]]
     score[places[marked]] = judged.score[marked]
-    kept = first[through].select(
+    kept = first.select(
         pl.col("source").alias("kept_source"),
         pl.col("key").alias("kept_key"),
         pl.col("id").alias("kept_id"),
-    )
+    )[through]
     told = pl.concat(
         [first.select(_CONTENT), kept, pl.DataFrame({"score": score})], how="horizontal"
     )

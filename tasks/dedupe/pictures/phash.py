@@ -1,7 +1,8 @@
-"""A picture's signature: perceptual hashes, and the small grey picture that they are of.
+"""A picture's signature: perceptual hashes, the small grey picture that they are of, its colours.
 
-    thumbnail (JPEG) ─ grey, 32 × 32 ─ itself and 24 crops, 16 × 16 ─ DCT ─ signs ─> 25 × 64 bits
-                                     └─> 1,024 grey levels
+    thumbnail (JPEG) ┬ grey, 32 × 32 ─ itself and 24 crops, 16 × 16 ─ DCT ─ signs ─> 25 × 64 bits
+                     │               └─> 1,024 grey levels
+                     └ Cb and Cr, 8 × 8 ─> 2 × 64 levels
 
 The hash is the classic one of low DCT frequencies (Zauner 2010), with signs in place of the usual
 comparison with the median: mirroring a picture turns the sign of every odd horizontal frequency and
@@ -24,10 +25,19 @@ from tasks.dedupe.pictures.crops import COARSE, SIDE, SPANS, WINDOWS, cells
 FREQUENCIES = 8
 """In each direction: 8 × 8 signs are 64 bits."""
 
-HASH_BYTES = WINDOWS * FREQUENCIES * FREQUENCIES // 8
-SIGNATURE_BYTES = HASH_BYTES + SIDE * SIDE
+COLOURS = 8
+"""Cells in each direction that colour is kept of: few enough that a crop shifts little between
+them, enough that a shape of another colour fills one."""
 
-SIGNATURE_VERSION = 1
+GREY_BYTES = SIDE * SIDE
+COLOUR_BYTES = COLOURS * COLOURS
+"""Of Cb, and as many of Cr."""
+
+HASH_BYTES = WINDOWS * FREQUENCIES * FREQUENCIES // 8
+LEVEL_BYTES = GREY_BYTES + 2 * COLOUR_BYTES
+SIGNATURE_BYTES = HASH_BYTES + LEVEL_BYTES
+
+SIGNATURE_VERSION = 2
 """Raised when the same thumbnail would give another signature."""
 
 _SCALE = 1 << 10
@@ -55,12 +65,17 @@ MIRROR = _mirror_bits()
 """The bits that mirroring turns: odd horizontal frequencies."""
 
 
-def grey(thumbnail: bytes) -> np.ndarray:
-    """The picture in a JPEG as uint8 `[32, 32]`, both sides scaled to that."""
+def levels(thumbnail: bytes) -> np.ndarray:
+    """The picture in a JPEG as levels, uint8 `[1152]`: grey, 32 × 32, then Cb and Cr, 8 × 8 each,
+    row by row; both sides scaled to that."""
     picture: Image.Image = JpegImagePlugin.JpegImageFile(BytesIO(thumbnail))
-    picture.draft("L", (SIDE, SIDE))  # brightness alone, and no larger than it must be
-    small = picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
-    return np.asarray(small)
+    picture.draft("YCbCr", (SIDE, SIDE))  # as it is stored, and no larger than it must be
+    bands = picture.convert("YCbCr").split()
+    small = [
+        band.resize((side, side), Image.Resampling.BOX)
+        for band, side in zip(bands, (SIDE, COLOURS, COLOURS), strict=True)
+    ]
+    return np.concatenate([np.asarray(band).reshape(-1) for band in small])
 
 
 def hashes(greys: np.ndarray) -> np.ndarray:
@@ -83,17 +98,16 @@ def mirrored(found: np.ndarray) -> np.ndarray:
     return found ^ np.uint64(MIRROR)
 
 
-def signatures(greys: np.ndarray) -> np.ndarray:
-    """The signature of each grey picture (uint8 `[n, 32, 32]`): uint8 `[n, 1224]`.
+def signatures(levels: np.ndarray) -> np.ndarray:
+    """The signature of each picture, given its levels (uint8 `[n, 1152]`): uint8 `[n, 1352]`.
 
-    The hashes, eight bytes each, and then the grey levels, row by row.
+    The levels, and then the hashes, eight bytes each: a signature can stand for its levels.
     """
-    out = np.empty((len(greys), SIGNATURE_BYTES), np.uint8)
-    out[:, :HASH_BYTES] = hashes(greys).astype("<u8").view(np.uint8)
-    out[:, HASH_BYTES:] = greys.reshape(len(greys), SIDE * SIDE)
-    return out
+    greys = levels[:, :GREY_BYTES].reshape(-1, SIDE, SIDE)
+    return np.hstack([levels, hashes(greys).astype("<u8").view(np.uint8)])
 
 
 def hashes_of(signed: np.ndarray) -> np.ndarray:
     """The hashes in signatures: uint64 `[n, 25]`."""
-    return np.ascontiguousarray(signed[:, :HASH_BYTES]).view("<u8").astype(np.uint64)
+    held = np.ascontiguousarray(signed[:, LEVEL_BYTES:])
+    return held.view("<u8").astype(np.uint64, copy=False)

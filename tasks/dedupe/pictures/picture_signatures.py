@@ -23,9 +23,8 @@ import pyarrow.parquet as pq
 
 from schemas.arrow import HASH
 from schemas.identity import digest_bytes
-from tasks.dedupe.pictures.phash import SIGNATURE_BYTES, SIGNATURE_VERSION, grey, signatures
+from tasks.dedupe.pictures.phash import SIGNATURE_BYTES, SIGNATURE_VERSION, levels, signatures
 from tasks.processes.cores import usable_cores
-from tasks.store.batches import read_batches
 from tasks.store.hashes import frame_hashes
 from tasks.store.image_bytes import read_images
 from tasks.store.pictures import DECODE_ERRORS, PictureError, picture_facts
@@ -36,15 +35,16 @@ from tasks.store.workdir import ROWS_PER_GROUP, Store, mark_used
 SIGNATURE_KEY = f"picture-signatures-{SIGNATURE_VERSION}"
 """Stands for a vector key."""
 
+# As bytes: parquet stores a list of small numbers at four bytes each.
 _SIGNED = pa.schema(
     [
         pa.field("content_hash", HASH, nullable=False),
-        pa.field("vector", pa.list_(pa.uint8(), SIGNATURE_BYTES), nullable=False),
+        pa.field("vector", pa.binary(SIGNATURE_BYTES), nullable=False),
     ]
 )
 
 PICTURES_A_FILE = 16_384
-"""20 MB of signatures, some seconds of a core: what a killed build makes again."""
+"""22 MB of signatures, some seconds of a core: what a killed build makes again."""
 
 GROUP, GROUP_BYTES = 64, 4 << 20
 """Pictures that a thread signs at once, fewer where there are no thumbnails and files are large."""
@@ -52,13 +52,15 @@ GROUP, GROUP_BYTES = 64, 4 << 20
 GROUPS_AHEAD = 32
 """Groups in memory: 8 MB of thumbnails, or 130 MB of files (and one file of any size)."""
 
+_SEEN = ["content_hash", "uri", "locator", "thumbnail"]
+
 ROWS_AT_ONCE = 1_024
 """Rows with thumbnails read at once: 4 MB."""
 
 
 @dataclass(frozen=True)
 class Signed:
-    """The signatures (uint8 `[n, 1224]`) of some pictures, and which have one (bool `[n]`)."""
+    """The signatures (uint8 `[n, 1352]`) of some pictures, and which have one (bool `[n]`)."""
 
     values: np.ndarray
     usable: np.ndarray
@@ -93,11 +95,18 @@ def _read(places: pl.DataFrame) -> Signed:
         out, at, begin = rows["out"].to_numpy(), rows["at"].to_numpy(), 0
         with pq.ParquetFile(str(file)) as held:
             for batch in held.iter_batches(ROWS_PER_GROUP, columns=["vector"]):
-                levels = batch.column(0).flatten().to_numpy().reshape(-1, SIGNATURE_BYTES)
-                here = (at >= begin) & (at < begin + len(levels))
-                values[out[here]] = levels[at[here] - begin]
-                begin += len(levels)
+                signed = _bytes_of(batch.column(0))
+                here = (at >= begin) & (at < begin + len(signed))
+                values[out[here]] = signed[at[here] - begin]
+                begin += len(signed)
     return Signed(values, places["file"].is_not_null().to_numpy())
+
+
+def _bytes_of(column: pa.FixedSizeBinaryArray) -> np.ndarray:
+    """What a column of fixed size without nulls holds, uint8 `[n, size]`: a view."""
+    size = column.type.byte_width
+    held = np.frombuffer(column.buffers()[1], np.uint8)
+    return held[column.offset * size :][: len(column) * size].reshape(-1, size)
 
 
 class _Picture(NamedTuple):
@@ -115,17 +124,17 @@ class _Picture(NamedTuple):
 def _sign(pictures: pl.DataFrame, store: Store, options: dict[str, Any]) -> None:
     """Make and keep the signatures of pictures (content_hash, part, row) in the order of places."""
     contents: list[bytes] = []
-    greys: list[np.ndarray] = []
+    values: list[np.ndarray] = []
     with ThreadPoolExecutor(usable_cores(), "pictures-signed") as pool, ExitStack() as held:
         found = held.enter_context(closing(_pictures(pictures, options)))
         while ahead := list(islice(_groups(found), GROUPS_AHEAD)):
-            for group, made in zip(ahead, pool.map(_greys, ahead), strict=True):
-                for picture, levels in zip(group, made, strict=True):
-                    if levels is not None:
+            for group, made in zip(ahead, pool.map(_levels_of, ahead), strict=True):
+                for picture, seen in zip(group, made, strict=True):
+                    if seen is not None:
                         contents.append(picture.content)
-                        greys.append(levels)
+                        values.append(seen)
     if contents:
-        _keep(contents, signatures(np.stack(greys)), store)
+        keep_signatures(contents, signatures(np.stack(values)), store)
 
 
 def _groups(pictures: Iterator[_Picture]) -> Iterator[list[_Picture]]:
@@ -155,21 +164,29 @@ def _pictures(pictures: pl.DataFrame, options: dict[str, Any]) -> Generator[_Pic
 
 
 def _rows_at(path: str, rows: np.ndarray) -> Iterator[pa.RecordBatch]:
-    """The rows at ascending positions of a file, some at a time."""
+    """The rows at ascending positions of a file, some at a time; groups without are not read."""
     begin = 0
-    for batch in read_batches(path, ROWS_AT_ONCE, ["content_hash", "uri", "locator", "thumbnail"]):
-        here = rows[slice(*np.searchsorted(rows, [begin, begin + batch.num_rows]))]
-        if len(here):
-            yield batch.take(pa.array(here - begin))
-        begin += batch.num_rows
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            count = file.metadata.row_group(group).num_rows
+            here = rows[slice(*np.searchsorted(rows, [begin, begin + count]))] - begin
+            begin += count
+            if not len(here):
+                continue
+            first = 0
+            for batch in file.iter_batches(ROWS_AT_ONCE, [group], _SEEN):
+                wanted = here[slice(*np.searchsorted(here, [first, first + batch.num_rows]))]
+                if len(wanted):
+                    yield batch.take(pa.array(wanted - first))
+                first += batch.num_rows
 
 
-def _greys(group: list[_Picture]) -> list[np.ndarray | None]:
-    return [_grey(picture) for picture in group]
+def _levels_of(group: list[_Picture]) -> list[np.ndarray | None]:
+    return [_levels(picture) for picture in group]
 
 
-def _grey(picture: _Picture) -> np.ndarray | None:
-    """The grey picture, None where the file holds no such picture any more."""
+def _levels(picture: _Picture) -> np.ndarray | None:
+    """The picture's levels, None where the file holds no such picture any more."""
     thumbnail = picture.thumbnail
     try:
         if thumbnail is None:
@@ -178,17 +195,18 @@ def _grey(picture: _Picture) -> np.ndarray | None:
             thumbnail = picture_facts(picture.data, thumbnails=True).thumbnail
             assert thumbnail is not None
         with QUIET:
-            return grey(thumbnail)
+            return levels(thumbnail)
     except (PictureError, *DECODE_ERRORS):
         return None
 
 
-def _keep(contents: list[bytes], levels: np.ndarray, store: Store) -> None:
+def keep_signatures(contents: list[bytes], signed: np.ndarray, store: Store) -> None:
+    """Keep the signatures (uint8 `[n, 1352]`) of distinct contents, in any order."""
     order = sorted(range(len(contents)), key=contents.__getitem__)
     named = [contents[at] for at in order]
-    flat = pa.array(levels[order].reshape(-1))
-    column = pa.FixedSizeListArray.from_arrays(flat, SIGNATURE_BYTES)
-    table = pa.Table.from_arrays([pa.array(named, HASH), column], schema=_SIGNED)
+    flat = pa.py_buffer(np.ascontiguousarray(signed[order]))
+    values = pa.Array.from_buffers(pa.binary(SIGNATURE_BYTES), len(order), [None, flat])
+    table = pa.Table.from_arrays([pa.array(named, HASH), values], schema=_SIGNED)
     name = digest_bytes(b"".join(named)).hex()
     with store.create(vectors_folder(SIGNATURE_KEY), name) as path:
         options = {"compression": "none", "use_dictionary": False}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 
 import polars as pl
 import pytest
 from made_pictures import COPIES, jpeg, made_picture_records, scene
+from PIL import Image, ImageColor, ImageOps, ImageStat
 
 from schemas.refs import RecordsPart
 from schemas.spec import DedupeSpec, NearSpec
@@ -36,6 +38,39 @@ def test_a_copy_is_found(store, tmp_path, copy):
     times = {"a.jpg": datetime(2026, 1, 1, tzinfo=UTC)}
     part = made_picture_records(store, tmp_path / "files", files, times=times)
     assert marks(store, part) == {"photos:b.jpg": "photos:a.jpg"}
+
+
+def square(colour: str, ground: str) -> bytes:
+    """A square of one colour on a ground of another."""
+    picture = Image.new("RGB", (160, 120), ground)
+    picture.paste(ImageColor.getrgb(colour), (30, 40, 80, 90))
+    return jpeg(picture)
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(BytesIO(data))
+
+
+@pytest.mark.parametrize("ground", ["white", "black", "lightgreen"])
+def test_pictures_that_differ_in_colour_alone_are_not_one(store, tmp_path, ground):
+    red, blue = "#d62e2a", "#4a63e8"  # as bright as each other
+    files = {"a.jpg": square(red, ground), "b.jpg": square(blue, ground)}
+    greys = [ImageOps.grayscale(opened(data)) for data in files.values()]
+    assert abs(ImageStat.Stat(greys[0]).mean[0] - ImageStat.Stat(greys[1]).mean[0]) < 2
+    assert marks(store, made_picture_records(store, tmp_path / "files", files)) == {}
+
+
+def test_a_grey_copy_of_two_is_of_the_first_of_them(store, tmp_path):
+    """Grey agrees with any colour; who is kept decides."""
+    grey = jpeg(ImageOps.grayscale(Image.open(BytesIO(square("#d62e2a", "white")))), 60)
+    files = {
+        "a.png": square("#d62e2a", "white"),
+        "b.jpg": square("#4a63e8", "white"),
+        "c.jpg": grey,
+    }
+    times = {"a.png": datetime(2026, 1, 1, tzinfo=UTC), "b.jpg": datetime(2026, 1, 2, tzinfo=UTC)}
+    part = made_picture_records(store, tmp_path / "files", files, times=times)
+    assert marks(store, part) == {"photos:c.jpg": "photos:a.png"}
 
 
 def test_strangers_are_not_marked(store, tmp_path):
@@ -149,9 +184,9 @@ def test_a_second_build_signs_and_compares_what_is_new(store, tmp_path, monkeypa
         signed.append(pictures.height)
         return sign(pictures, *rest)
 
-    def counted_keep(hashes, greys, told, *rest):
+    def counted_keep(hashes, levels, told, *rest):
         known.append(int((told != judged_pictures.NEW).sum()))
-        return keep(hashes, greys, told, *rest)
+        return keep(hashes, levels, told, *rest)
 
     monkeypatch.setattr(picture_signatures, "_sign", counted_sign)
     monkeypatch.setattr(judged_pictures, "keep_pictures", counted_keep)
@@ -162,6 +197,36 @@ def test_a_second_build_signs_and_compares_what_is_new(store, tmp_path, monkeypa
     fresh = Store(str(Path(store.root).with_name("fresh")))
     assert found == marks(fresh, made_picture_records(fresh, tmp_path / "files", more))
     assert len(found) == 1
+
+
+def test_of_many_sources_each_takes_up_its_own_verdict(store, tmp_path, monkeypatch):
+    from tasks.dedupe.pictures import judged_pictures
+
+    spec = DedupeSpec(near=NearSpec(), within="source")
+    names = [f"s{number}" for number in range(judged_pictures.LOOKED_INTO + 2)]
+
+    def parts(each: int) -> list[RecordsPart]:
+        return [
+            made_picture_records(
+                store,
+                tmp_path / name,
+                {f"{seed}.jpg": jpeg(scene(10 * at + seed)) for seed in range(each)},
+                source=name,
+            )
+            for at, name in enumerate(names)
+        ]
+
+    marks(store, *parts(2), spec=spec)
+    known: list[int] = []
+    keep = judged_pictures.keep_pictures
+
+    def counted(hashes, levels, told, *rest):
+        known.append(int((told != judged_pictures.NEW).sum()))
+        return keep(hashes, levels, told, *rest)
+
+    monkeypatch.setattr(judged_pictures, "keep_pictures", counted)
+    marks(store, *parts(3), spec=spec)
+    assert known == [2] * len(names)
 
 
 def test_signatures_of_erased_contents_go_like_vectors(store, tmp_path):

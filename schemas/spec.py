@@ -197,14 +197,15 @@ class NearSpec(Model):
         0.7,
         gt=0,
         le=1,
-        description="Texts: Jaccard similarity of shingles. Images: correlation, at least 0.96.",
+        description="Texts: Jaccard similarity of runs of five characters. Images: correlation of "
+        "small grey versions, at least 0.96.",
     )
 
 
 class SemanticSpec(Model):
     """Items whose vectors nearly agree."""
 
-    threshold: float = Field(0.95, gt=0, le=1, description="Cosine similarity.")
+    threshold: float = Field(0.95, gt=0, le=1, description="Cosine of two vectors.")
 
 
 class DedupeSpec(Model):
@@ -215,14 +216,14 @@ class DedupeSpec(Model):
         default_factory=NearSpec, description="Mark near-duplicate records; null = off."
     )
     semantic: SemanticSpec | None = Field(
-        default_factory=SemanticSpec, description="Mark by vector; null = off."
+        default_factory=SemanticSpec, description="Mark items with like vectors; null = off."
     )
     within: Literal["space", "source"] = Field(
         "space", description="Compare across the whole space or inside each source."
     )
     keep: tuple[Literal["earliest", "latest", "longest", "shortest"], ...] = Field(
         ("earliest", "longest"),
-        description="Which copy is kept: by these in turn, then by id.",
+        description="Which copy is kept: by time (where the source has one) or size, then by id.",
     )
 
 
@@ -231,9 +232,11 @@ class ClusterSpec(Model):
 
     method: Literal["kmeans", "hdbscan"] = Field("kmeans", description="How rows are grouped.")
     k: Annotated[int, Field(ge=2)] | Literal["auto"] = Field(
-        "auto", description="Number of clusters."
+        "auto", description="Number of clusters of kmeans; hdbscan finds its own."
     )
-    map: Literal["pca", "umap"] | None = Field("pca", description="How x and y are made.")
+    map: Literal["pca", "umap"] | None = Field(
+        "pca", description="How x and y are made (umap is an extra); null = no map."
+    )
 
 
 class AuditSpec(Model):

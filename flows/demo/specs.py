@@ -68,7 +68,7 @@ sources:
 # Drawings of a few shapes are much alike: only what is all but the same picture counts as one here,
 # and a model that knows 29 words cannot tell two scenes of the same words apart.
 dedupe:
-  near: {{threshold: 0.99}}
+  near: {{threshold: 0.98}}
   semantic: null
 
 # A CLIP of 3.2 million parameters that comes with vecmill: words and pictures in one space.

@@ -19,8 +19,7 @@ AXES = 50
 DENSE_ROWS = 5
 """PCA axes, and neighbours that tell how dense a place is. With these and the leaves of its tree it
 finds 60 of 60 planted topics and 46 of the 51 classes of Caltech-101; with 15 axes and what the
-library chooses by itself
-3 and 10."""
+library chooses by itself 3 and 10."""
 
 SMALLEST_SHARE = 0.005
 SMALLEST = 10
@@ -53,7 +52,7 @@ def dense_clusters(unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _labels(unit: np.ndarray) -> np.ndarray:
     """int64 `(n)`: −1 is noise."""
     smallest = max(SMALLEST, round(SMALLEST_SHARE * len(unit)))
-    if len(unit) < 2 * smallest:
+    if len(unit) < 2 * smallest or not np.ptp(unit, axis=0).any():  # copies have no axes
         return np.full(len(unit), -1, np.int64)
     from sklearn.cluster import HDBSCAN
     from sklearn.decomposition import PCA

@@ -63,10 +63,10 @@ def anchor_map(unit: np.ndarray, contents: np.ndarray, like: Map | None = None) 
 
     It begins from the map before it. Raises `MissingExtraError`.
     """
-    umap = _umap()
     unit, contents = unit[:ANCHORS], contents[:ANCHORS]
     if len(unit) < FEWEST:
         return AnchorMap(unit, map_places(plane_map(unit, contents, like), unit), contents)
+    umap = _umap()
     before = _before(like, unit)
     with warnings.catch_warnings():
         # Where rows fall into parts without any link, it begins at random: a map all the same.

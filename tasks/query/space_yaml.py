@@ -184,6 +184,7 @@ expectations:
   # suite: null           # your own Great Expectations suite as JSON
 
 # Duplicates are marked, never removed: `duplicate_of IS NULL` is the table without them.
+# `near: null` and `semantic: null` switch those off; another mind costs no embedding.
 dedupe:
   exact: true             # items with the same content
   near: {threshold: 0.7}  # records that share so much of their text; pictures that look the same

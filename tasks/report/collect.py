@@ -7,6 +7,7 @@ dataset (a release or a candidate) + manifest + rejects
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -233,17 +234,23 @@ def _duplicates(dataset: Any) -> tuple[DuplicateGroup, ...]:
         .sort(["len", "duplicate_of", "duplicate_kind"], descending=[True, False, False])
         .head(GROUPS)
     )
-    wanted = largest["duplicate_of"].to_list() + largest["id"].explode().to_list()
+    kept = largest["duplicate_of"].to_list()
+    wanted = kept + [_first_chunk(record) for record in kept] + largest["id"].explode().to_list()
     found = _by_id(dataset, wanted)
     return tuple(
         DuplicateGroup(
             kind=kind or "exact",
-            kept=found.get(kept, Member(kept)),
+            kept=found.get(kept) or replace(found.get(_first_chunk(kept), Member(kept)), id=kept),
             count=count,
             copies=tuple(found.get(copy, Member(copy)) for copy in copies),
         )
         for kind, kept, count, copies in largest.rows()
     )
+
+
+def _first_chunk(record: str) -> str:
+    """The id of the row that stands for a record that is kept as a whole, where it was cut."""
+    return f"{record}#0"
 
 
 def _by_id(dataset: Any, ids: list[str]) -> dict[str, Member]:

@@ -167,9 +167,10 @@ def _number(value: float | None) -> str:
 
 
 def _seconds(value: float) -> str:
-    if value < 60:
+    if round(value, 1) < 60:
         return f"{value:.1f} s" if value >= 0.1 else f"{value * 1000:.0f} ms"
-    return f"{int(value // 60)} min {value % 60:02.0f} s"
+    minutes, seconds = divmod(round(value), 60)
+    return f"{minutes} min {seconds:02} s"
 
 
 def _share(part: float, whole: float) -> str:

@@ -78,9 +78,12 @@ def test_a_handful_of_rows_has_a_fit(rows, spec):
     assert np.isfinite(placed.y).all()
 
 
-def test_copies_alone_are_one_cluster():
-    made = Sample(np.ones((40, 8), np.float32), sample(40)[0].contents, 40)
-    fit = make_fit({"text": made}, ClusterSpec(), semantic=True).kinds["text"]
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dimensions", [1, 8])
+@pytest.mark.parametrize("method", ["kmeans", "hdbscan"])
+def test_copies_alone_are_one_cluster(method, dimensions):
+    made = Sample(np.ones((40, dimensions), np.float32), sample(40)[0].contents, 40)
+    fit = make_fit({"text": made}, ClusterSpec(method=method), semantic=True).kinds["text"]
     assert len(fit.centroids) == 1
     assert np.ptp(place(fit, made.vectors).x) == 0
 
@@ -156,6 +159,19 @@ def test_a_sample_is_bounded_by_rows_and_bytes():
     assert sample_rows(1_536) * 1_536 * 4 <= 128 << 20
 
 
+@pytest.mark.parametrize("rows", [1, 5, 15])
+def test_too_few_rows_for_umap_lie_as_pca_puts_them(rows):
+    made = sample(rows)[0]
+    fits = [
+        make_fit({"text": made}, ClusterSpec(map=own), semantic=False).kinds["text"]
+        for own in ("umap", "pca")
+    ]
+    one, other = (place(fit, made.vectors) for fit in fits)
+    assert isinstance(fits[0].map, AnchorMap)
+    np.testing.assert_allclose([one.x, one.y], [other.x, other.y], atol=1e-4)
+
+
+@pytest.mark.slow
 def test_umap_keeps_topics_together_and_places_others_among_them():
     made, own = sample(400)
     one = make_fit({"text": made}, ClusterSpec(map="umap"), semantic=False)

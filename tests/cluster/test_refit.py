@@ -106,6 +106,7 @@ def test_a_new_topic_is_found():
     assert all(len(set(row.tolist())) == 1 for row in clusters)
 
 
+@pytest.mark.slow
 def test_umap_begins_where_the_old_map_lies():
     spec = ClusterSpec(k=4, map="umap")
     before = rows_of([0, 1, 2, 3], 50)
@@ -128,9 +129,9 @@ def test_what_the_spec_turned_off_leaves_and_a_new_kind_comes():
     assert refit(old, samples, None, semantic=True)[1] == []
 
 
-@pytest.mark.parametrize("after", ["pca", "umap"])
+@pytest.mark.parametrize("after", ["pca", pytest.param("umap", marks=pytest.mark.slow)])
 def test_a_map_in_one_place_or_without_anchors_leads_nowhere(after):
-    copies = np.ones((30, 8), np.float32)
+    copies = np.ones((15, 8), np.float32)  # too few for UMAP, which is slow to load
     old = make_fit({"text": sample(copies)}, ClusterSpec(map="umap"), semantic=False)
     fit = old.kinds["text"]
     assert isinstance(fit.map, AnchorMap)

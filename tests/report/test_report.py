@@ -17,7 +17,7 @@ from schemas.arrow import REJECTS, table_schema
 from schemas.identity import content_hashes
 from schemas.manifest import AuditResult, Counts, DuplicateCounts, EmbedderRecord, Manifest, Timings
 from tasks.report.collect import collect
-from tasks.report.render import funnel, render, write_report
+from tasks.report.render import _seconds, funnel, render, write_report
 from tasks.report.verdict import verdict
 
 EVIL = '</script><script>alert("owned")</script><img src=x onerror=alert(1)>'
@@ -169,6 +169,22 @@ def test_duplicates_show_the_kept_row_and_its_copies(data):
     assert other.kept.thumbnail is not None
 
 
+def test_of_a_record_that_was_cut_the_first_chunk_is_shown(tmp_path):
+    rows = table(4)
+    columns = {
+        "id": ["a:kept#0", "a:kept#1", "a:copy#0", "a:copy#1"],
+        "text": ["It begins so.", "It goes on.", "It began so.", "It went on."],
+        "duplicate_of": [None, None, "a:kept", "a:kept"],
+        "duplicate_kind": [None, None, "near", "near"],
+    }
+    for name, values in columns.items():
+        rows = rows.set_column(rows.schema.get_field_index(name), name, [values])
+    dataset = lance.write_dataset(rows, str(tmp_path / "t.lance"))
+    [group] = collect(dataset, manifest()).duplicates
+    assert (group.kept.id, group.kept.text) == ("a:kept", "It begins so.")
+    assert [copy.text for copy in group.copies] == ["It began so.", "It went on."]
+
+
 def test_the_funnel_adds_up_from_records_to_rows(data):
     assert [(step.label, step.count) for step in funnel(data)] == [
         ("records read", 47),
@@ -218,6 +234,14 @@ def test_a_refused_build_says_why_and_what_to_do():
 )
 def test_the_headline(changes, title):
     assert verdict(manifest(**changes)).title == title
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.04, "40 ms"), (59.94, "59.9 s"), (59.97, "1 min 00 s"), (119.7, "2 min 00 s")],
+)
+def test_a_time_has_no_sixty_seconds(seconds, said):
+    assert _seconds(seconds) == said
 
 
 def test_an_empty_table_has_a_report(tmp_path):

@@ -5,7 +5,7 @@ const DARK = ["#4fb0a7", "#eba35a", "#7aa7e6", "#e07f98", "#b5c45c", "#ab92dc", 
 // Low to high, told apart in print and by colour-blind eyes too.
 const STEPS_LIGHT = ["#c9d9a6", "#8fc29a", "#56a49b", "#33829a", "#2d5f8f", "#2b3a73"];
 const STEPS_DARK = ["#35457f", "#3b6b9e", "#3f90a8", "#5fb3a6", "#9acfa0", "#dbe6b2"];
-const NARROW = 560, LABEL_ROW = 17, NARROW_ROW = 25, HALO = 4;
+const NARROW = 560, LABEL_ROW = 17, NARROW_ROW = 25, PICTURE_ROW = 44, HALO = 4;
 const RADIUS = 3.2, REACH = 14, MARGIN = 18, FRAME = 24, SIDE = 36, CELL = 46;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -88,9 +88,10 @@ function setUp(picture, index) {
 
   // Names of clusters, the largest first; one that finds no free place beside the others is left out.
   function labels(across, up, width, height) {
-    // Under a picture rather than over it.
-    const rows = images.some(Boolean) ? [1.7, -1.7, 2.7, -2.7] : width < NARROW ? [0, -1, 1] : [0, -1, 1, -2, 2];
-    const narrow = width < NARROW, apart = narrow ? NARROW_ROW : LABEL_ROW, taken = [], style = getComputedStyle(document.body);
+    // Under a picture rather than over it, and fewer of them: pictures are there to be seen.
+    const seen = images.some(Boolean), narrow = width < NARROW, short = seen || narrow;
+    const rows = seen ? [1.7, -1.7] : narrow ? [0, -1, 1] : [0, -1, 1, -2, 2];
+    const apart = seen ? PICTURE_ROW : narrow ? NARROW_ROW : LABEL_ROW, taken = [], style = getComputedStyle(document.body);
     pen.font = `600 ${narrow ? 11.5 : 12.5}px ${style.fontFamily}`;
     pen.textAlign = "center";
     pen.textBaseline = "middle";
@@ -98,7 +99,7 @@ function setUp(picture, index) {
     for (const [at, label] of picture.labels.entries()) {
       if (colouring.column === "cluster" && hidden.has(at)) continue;
       const words = label.name.split(", ");
-      const text = narrow ? words.slice(0, 2).join(", ") : label.name;
+      const text = short ? words.slice(0, 2).join(", ") : label.name;
       const w = pen.measureText(text).width / 2 + 5, x = Math.min(Math.max(across(label.x), w), width - w);
       for (const step of rows) {
         const y = up(label.y) + step * LABEL_ROW;

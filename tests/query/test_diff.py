@@ -18,6 +18,7 @@ SCHEMA = pa.schema(
         ("row_hash", pa.binary(16)),
         ("duplicate_of", pa.string()),
         ("duplicate_kind", pa.string()),
+        ("duplicate_score", pa.float32()),
         ("cluster", pa.int32()),
     ]
 )
@@ -31,6 +32,7 @@ def row(name, content="c", rest="r", of=None, cluster=-1, source="docs") -> dict
         "row_hash": rest.encode().ljust(16),
         "duplicate_of": of,
         "duplicate_kind": None if of is None else "exact",
+        "duplicate_score": None if of is None else 1.0,
         "cluster": cluster,
     }
 

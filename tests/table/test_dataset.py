@@ -100,6 +100,7 @@ def test_base_rows_carry_addresses(ref):
         "row_hash": pl.Binary,
         "duplicate_of": pl.String,
         "duplicate_kind": pl.String,
+        "duplicate_score": pl.Float32,
         "rowaddr": pl.UInt64,
     }
     assert rows["rowaddr"].to_list() == [0, 1, 2, 1 << 32, (1 << 32) + 1, (1 << 32) + 2]

@@ -34,7 +34,7 @@ from flows.stage_rate import duration
 from flows.standing import Held, Standing, find_standing, hold_base, wanted_schema
 from flows.waivers import waive_gates, waive_records
 from schemas.errors import SourceError, VecmillError
-from schemas.manifest import AuditResult, Manifest
+from schemas.manifest import AuditResult, Counts, Manifest
 from schemas.refs import PlanRef
 from schemas.spec import BuildOverrides, SpaceSpec
 from tasks.audit.fit import audit_fit, audit_refit
@@ -191,11 +191,18 @@ def _stage_and_publish(
     counts = manifest.counts
     message = (
         f"published {release.name} of {job.spec.space!r}: {counts.rows:,} rows "
-        f"({counts.new:,} new, {counts.changed:,} changed, {counts.removed:,} removed), "
+        f"({counts.new:,} new, {counts.changed:,} changed, {counts.removed:,} removed"
+        f"{_rewritten_in_words(counts)}), "
         f"{counts.embedded:,} contents embedded{made.cost}, "
         f"tag {job.spec.publish.tag!r}{retry_in_words(made)}"
     )
     return Outcome(manifest, PUBLISHED, message, report)
+
+
+def _rewritten_in_words(counts: Counts) -> str:
+    """What was written again though its content stayed; "" for nothing."""
+    kinds = {"other columns": counts.metadata_only, "rejudged": counts.rejudged}
+    return "".join(f", {n:,} {name}" for name, n in kinds.items() if n)
 
 
 def _commit(job: Job, candidate: Candidate, manifest: Manifest, made: Made) -> Release:

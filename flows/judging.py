@@ -172,7 +172,7 @@ def _marked(job: Job, standing: Standing, made: Made, held: Held) -> Made:
 
     assert made.state is not None
     path = job.runner.run(
-        "dedupe",
+        "cluster",
         mark_semantic,
         made.plan,
         made.state.items,

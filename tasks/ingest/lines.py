@@ -136,9 +136,11 @@ def _parse_fast(block: Block, layout: Layout) -> Found | None:
     data = np.frombuffer(block.data, np.uint8)
     ends = np.flatnonzero(data == ord("\n"))
     starts = np.concatenate([[0], ends[:-1] + 1])
+    if np.any(data[starts] != ord("{")):
+        return None  # blank lines among them: what follows looks two bytes back
     last = data[ends - 1]
     last = np.where(last == ord("\r"), data[ends - 2], last)
-    if np.any(data[starts] != ord("{")) or np.any(last != ord("}")):
+    if np.any(last != ord("}")):
         return None
     schema = pa.schema(list(layout.types.items()))
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pyarrow.parquet as pq
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.identity import canonical_text
@@ -110,6 +110,7 @@ def test_a_bad_line_changes_nothing_for_its_neighbours(texts, ending):
 
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=300), st.sampled_from(["csv", "tsv", "jsonl", "jsonl.gz", "csv.zst"]))
+@example(data=b"\n", ending="jsonl")
 def test_no_bytes_make_ingest_fail(data, ending):
     read(data, ending, 50)
     read(b'id,body\n"' + data, ending, 50)

@@ -14,6 +14,8 @@ from made_s3 import Bucket, new_bucket, s3_server
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["DO_NOT_TRACK"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:  # threads of several test processes wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 
 REPOSITORY = Path(__file__).parents[1]

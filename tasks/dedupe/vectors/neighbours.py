@@ -155,8 +155,8 @@ class Neighbourhood:
         busy = np.flatnonzero(np.diff(before[self._starts]))
         held = [np.empty(0, np.int64)]
         size = 0
-        for candidates in self._candidates(busy, queries, targets):
-            found = self._alike(candidates)
+        for first, second in self._candidates(busy, queries, targets):
+            found = self._alike(first, second)
             held.append(found)
             size += len(found)
             if size > most:
@@ -167,10 +167,11 @@ class Neighbourhood:
     def _candidates(
         self, busy: np.ndarray, queries: np.ndarray, targets: np.ndarray
     ) -> Iterator[np.ndarray]:
-        """Pairs (first · n + second) that share a cell and have near sketches, many at a time."""
-        room = np.empty(
-            PRODUCT + max(PRODUCT, len(self)), np.int64
-        )  # pages that are used take memory
+        """Rows (int64 `(2, m)`) that share a cell and have near sketches, many pairs at a time.
+
+        Those of one cell follow each other: their vectors are still in the processor's cache.
+        """
+        room = np.empty((2, PRODUCT + max(PRODUCT, len(self))), np.int64)
         size = 0
         for cell in busy:
             here = slice(self._starts[cell], self._starts[cell + 1])
@@ -183,13 +184,12 @@ class Neighbourhood:
                     self.traits.sketches, self.groups, some, theirs, self._apart, room, size
                 )
                 if size > PRODUCT:
-                    yield np.unique(room[:size])
+                    yield room[:, :size]
                     size = 0
-        yield np.unique(room[:size])
+        yield room[:, :size]
 
-    def _alike(self, candidates: np.ndarray) -> np.ndarray:
-        """Those of the pairs whose cosine reaches the threshold."""
-        first, second = np.divmod(candidates, max(len(self), 1))
+    def _alike(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Those of the pairs whose cosine reaches the threshold, as first · n + second."""
         self._ensure_both(first, second)
         product = _products(self._unit, first, second)
         left = product >= np.float32(self.threshold - SLACK)
@@ -197,7 +197,7 @@ class Neighbourhood:
         # compared as it is written: what a table says of a pair is what decided about it
         score = _scores(self._unit, first[near], second[near])
         left[near] = score >= np.float32(round(self.threshold, DECIMALS))
-        return candidates[left]
+        return first[left] * len(self) + second[left]
 
     def _ensure_both(self, first: np.ndarray, second: np.ndarray) -> None:
         wanted = np.zeros(len(self), bool)
@@ -234,7 +234,6 @@ def _unit(vectors):  # type: ignore[no-untyped-def]  # compiled
 @njit(cache=True, nogil=True)
 def _near(sketches, groups, ours, theirs, most, room, size):  # type: ignore[no-untyped-def]  # compiled
     """Add the pairs of one group whose sketches differ in no more than `most` bits."""
-    rows = len(groups)
     right = sketches[theirs]
     for i in range(len(ours)):
         row = ours[i]
@@ -245,7 +244,8 @@ def _near(sketches, groups, ours, theirs, most, room, size):  # type: ignore[no-
                 apart += ones(mine[word] ^ right[j, word])
             other = theirs[j]
             if apart <= most and row != other and groups[row] == groups[other]:
-                room[size] = row * rows + other
+                room[0, size] = row
+                room[1, size] = other
                 size += 1
     return size
 

@@ -56,6 +56,7 @@ HEAVY = {
     "tasks/dedupe/pictures/same_picture.py",
     "tasks/dedupe/texts/signatures.py",
     "tasks/dedupe/texts/text_arrays.py",
+    "tasks/dedupe/ones.py",
     "tasks/dedupe/vectors/judge.py",
     "tasks/dedupe/vectors/neighbours.py",
     "tasks/embedders/exported/clip_vocabulary.py",

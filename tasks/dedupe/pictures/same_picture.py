@@ -20,9 +20,9 @@ agree. The walk over hashes takes a seventh of the CPU time of faiss's flat bina
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
+from tasks.dedupe.ones import ones
 from tasks.dedupe.pictures.crops import COARSE, FIRST, SHARE, SHARES, SIDE, SPANS, WINDOWS
 from tasks.dedupe.pictures.phash import COLOUR_BYTES, COLOURS, GREY_BYTES, MIRROR
 
@@ -70,22 +70,12 @@ _FINE = SIDE // COLOURS
 """Grey levels in each direction under a cell of colour."""
 
 
-@intrinsic
-def _ones(context, number):  # type: ignore[no-untyped-def]
-    """How many bits of a uint64 are set."""
-
-    def build(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.ctpop(arguments[0])
-
-    return types.uint64(types.uint64), build
-
-
 @njit(cache=True, nogil=True)
 def orientations(one, other, bits):  # type: ignore[no-untyped-def]  # compiled
     """Within how many `bits` two hashes are: `PLAIN`, `MIRRORED`, both (3) or neither (0)."""
     apart = one ^ other
-    near = PLAIN if _ones(apart) <= bits else 0
-    return near | (MIRRORED if _ones(apart ^ _MIRROR) <= bits else 0)
+    near = PLAIN if ones(apart) <= bits else 0
+    return near | (MIRRORED if ones(apart ^ _MIRROR) <= bits else 0)
 
 
 @njit(cache=True, nogil=True)
@@ -94,7 +84,7 @@ def any_near(one, others, count, bits):  # type: ignore[no-untyped-def]  # compi
     near = False
     for at in range(count):
         apart = one ^ others[at]
-        near |= (_ones(apart) <= bits) | (_ones(apart ^ _MIRROR) <= bits)
+        near |= (ones(apart) <= bits) | (ones(apart ^ _MIRROR) <= bits)
     return near
 
 
@@ -144,8 +134,8 @@ def _best(one, other, hashes_one, hashes_other, flip, windows):  # type: ignore[
     turned = _MIRROR if flip else _NOTHING
     best, begun = 0.0, False
     for number in range(WINDOWS):
-        mine = _ones(hashes_one[number] ^ turned ^ hashes_other[0]) <= BITS_ALIGNED
-        its = _ones(hashes_one[0] ^ turned ^ hashes_other[number]) <= BITS_ALIGNED
+        mine = ones(hashes_one[number] ^ turned ^ hashes_other[0]) <= BITS_ALIGNED
+        its = ones(hashes_one[0] ^ turned ^ hashes_other[number]) <= BITS_ALIGNED
         if not (mine or its):
             continue
         if not begun:

@@ -23,6 +23,7 @@ from schemas.spec import DedupeSpec
 from tasks.dedupe.order import in_order
 from tasks.dedupe.vectors.judgement import UNKNOWN, Judgement
 from tasks.dedupe.vectors.known import find_known, keep_known
+from tasks.dedupe.vectors.sketch import Traits
 from tasks.geometry.fit import Fit
 from tasks.store.hashes import frame_hashes
 from tasks.store.items import read_items
@@ -212,22 +213,22 @@ class _Kind:
     def judge(self, rows: pl.DataFrame) -> None:
         """Judge unmarked rows: only what is new since an earlier build is looked for."""
         self._slots = self._in_order(rows)
-        judged, cells = find_known(self._store, self._name, self._slots)
-        self._run(judged, cells)
+        judged, traits = find_known(self._store, self._name, self._slots)
+        self._run(judged, traits)
         if self._new:
-            keep_known(self._store, self._name, self._slots, self._judged, self._near.cells)
+            keep_known(self._store, self._name, self._slots, self._judged, self._near.traits)
 
     def judge_released(self, rows: pl.DataFrame) -> None:
         """Judge rows whose near mark does not stand, after all others: what was kept stays kept."""
         more = self._in_order(rows).join(self._slots, on=["content_hash", "group"], how="anti")
         if not more.height:
             return
-        old, cells = self._judged, self._near.cells
+        old = self._judged
         self._slots = pl.concat([self._slots, more])
         through = np.concatenate([old.through, np.full(more.height, UNKNOWN)])
         score = np.concatenate([old.score, np.zeros(more.height, np.float32)])
-        unknown = np.full((more.height, cells.shape[1]), UNKNOWN, np.int32)
-        self._run(Judgement(through, score), np.concatenate([cells, unknown]))
+        traits = self._near.traits.followed_by(Traits.unknown(more.height))
+        self._run(Judgement(through, score), traits)
 
     def _in_order(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The first row of each slot, in the order in which rows are kept."""
@@ -235,14 +236,14 @@ class _Kind:
         ordered = in_order(rows, self._keep).select(columns)
         return ordered.unique(["content_hash", "group"], keep="first", maintain_order=True)
 
-    def _run(self, judged: Judgement, cells: np.ndarray | None) -> None:
+    def _run(self, judged: Judgement, traits: Traits) -> None:
         from tasks.dedupe.vectors.judge import judge_more
 
         self._new = bool((judged.through == UNKNOWN).any())
-        self._near = self._neighbourhood(cells)
+        self._near = self._neighbourhood(traits)
         self._judged = judge_more(self._near, judged)
 
-    def _neighbourhood(self, cells: np.ndarray | None) -> Neighbourhood:
+    def _neighbourhood(self, traits: Traits) -> Neighbourhood:
         from tasks.dedupe.vectors.neighbours import Neighbourhood
 
         places = self._vectors.places(self._slots)
@@ -252,7 +253,7 @@ class _Kind:
 
         groups = self._slots["group"].cast(pl.Categorical).to_physical().to_numpy()
         return Neighbourhood(
-            load, groups, self._cells, self._vectors.dimensions, self._threshold, cells
+            load, groups, self._cells, self._vectors.dimensions, self._threshold, traits
         )
 
     def kept_rows(self) -> pl.Series:

@@ -7,6 +7,7 @@ import pytest
 
 from tasks.dedupe.vectors import neighbours
 from tasks.dedupe.vectors.neighbours import Neighbourhood, as_unit
+from tasks.dedupe.vectors.sketch import most_apart
 
 WIDTH = 24
 
@@ -58,7 +59,8 @@ def test_what_is_multiplied_together_does_not_matter(monkeypatch) -> None:
     found = {(int(order[a]), int(order[b])) for a, b in all_pairs(some)}
     there = set(order.tolist())
     assert found == {(a, b) for a, b in pairs if a in there and b in there}
-    assert (some.cells == whole.cells[order]).all()
+    assert (some.traits.cells == whole.traits.cells[order]).all()
+    assert (some.traits.sketches == whole.traits.sketches[order]).all()
     place = {row: i for i, row in enumerate(order.tolist())}
     for a, b in sorted(found)[:50]:
         score = whole.scores(np.array([a]), np.array([b]))
@@ -71,10 +73,10 @@ def test_float16_and_float32_vectors_are_the_same_here() -> None:
     assert (as_unit(vectors) == as_unit(vectors.astype(np.float16).astype(np.float32))).all()
 
 
-def test_cells_that_are_known_need_no_vectors() -> None:
+def test_rows_whose_traits_are_known_need_no_vectors() -> None:
     vectors = near_vectors(100)
     cells = cells_of(vectors, 8)
-    known = neighbourhood(vectors, cells).cells
+    known = neighbourhood(vectors, cells).traits
     read: list[int] = []
 
     def load(rows: np.ndarray) -> np.ndarray:
@@ -84,9 +86,26 @@ def test_cells_that_are_known_need_no_vectors() -> None:
     near = Neighbourhood(load, np.zeros(100, np.int64), cells, WIDTH, 0.9, known)
     assert read == []
     near.pairs(np.array([5]), np.ones(100, bool), 1 << 30)
-    shares = np.isin(known, known[5][known[5] >= 0]).any(axis=1)
-    assert sorted(read) == np.flatnonzero(shares).tolist()
-    assert len(read) < 100
+    shares = np.isin(known.cells, known.cells[5][known.cells[5] >= 0]).any(axis=1)
+    apart = np.bitwise_count(known.sketches ^ known.sketches[5]).sum(axis=1)
+    candidates = shares & (apart <= most_apart(0.9, WIDTH))
+    assert sorted(read) == np.flatnonzero(candidates).tolist()
+    assert 1 < len(read) < shares.sum()
+
+
+def test_what_a_sketch_misses_is_missed_by_all(monkeypatch) -> None:
+    """Among fewer rows, with traits that are known or not, the same pairs are not found."""
+    vectors = near_vectors(300)
+    cells = cells_of(vectors, 12)
+    complete = all_pairs(neighbourhood(vectors, cells))
+    monkeypatch.setattr(neighbours, "most_apart", lambda *_: 30)
+    whole = neighbourhood(vectors, cells)
+    pairs = all_pairs(whole)
+    assert 0 < len(pairs) < len(complete)
+    assert all_pairs(neighbourhood(vectors, cells, known=whole.traits)) == pairs
+    assert all_pairs(neighbourhood(vectors[100:], cells)) == {
+        (a - 100, b - 100) for a, b in pairs if a >= 100 and b >= 100
+    }
 
 
 def test_rows_of_other_groups_are_no_neighbours() -> None:

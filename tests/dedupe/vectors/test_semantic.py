@@ -331,6 +331,6 @@ def test_the_judgement_names_contents_by_hash_alone(tmp_path):
     marked(store, NOWHERE, EMPTY)
     (path,) = store.files("neighbours")
     table = pq.read_table(path)
-    assert table.column_names == ["content_hash", "group", "through", "score", "cells"]
+    assert table.column_names == ["content_hash", "group", "through", "score", "cells", "sketch"]
     hashes = set(frame_hashes(pl.DataFrame(table)["content_hash"]).tolist())
     assert hashes == set(frame_hashes(read_items([part], ["content_hash"])["content_hash"]))

@@ -18,6 +18,10 @@ COLOURS = 10
 COLOURINGS = 24
 """Columns that the picture can be coloured by: 3,000 codes each, some 200 KB of page in all."""
 
+CROWD = 3 * COLOURS
+"""Clusters from which on a colour stands for a part of the map: more of them, each in a colour that
+its neighbours have not, look like confetti."""
+
 STEPS = 6
 """Steps of a column of numbers or times, with the same number of points each."""
 
@@ -34,7 +38,8 @@ def cluster_colouring(numbers: np.ndarray, labels: Sequence[MapLabel]) -> tuple[
     order = [label.cluster for label in labels]
     code = {number: at for at, number in enumerate(order)}
     codes = tuple(code.get(int(number), len(order)) for number in numbers)
-    names, tones = tuple(label.name for label in labels), _apart(labels)
+    names = tuple(label.name for label in labels)
+    tones = _apart(labels) if len(labels) <= CROWD else _sectors(labels)
     if len(order) in codes:
         names, tones = (*names, "in no cluster"), (*tones, GREY)
     return (Colouring("cluster", names, codes, tones),)
@@ -53,6 +58,14 @@ def _apart(labels: Sequence[MapLabel]) -> tuple[int, ...]:
         nearest = [away[mine == tone].min() for tone in range(COLOURS)]
         tones.append(int(np.argmax(nearest)))
     return tuple(tones)
+
+
+def _sectors(labels: Sequence[MapLabel]) -> tuple[int, ...]:
+    """A colour for each: those that share one lie in the same direction from the middle."""
+    places = np.array([(label.x, label.y) for label in labels])
+    x, y = (places - np.median(places, axis=0)).T
+    rank = np.argsort(np.argsort(np.arctan2(y, x), kind="stable"), kind="stable")
+    return tuple((rank * COLOURS // len(labels)).tolist())
 
 
 def colourings(rows: pa.Table, users: Sequence[str]) -> tuple[Colouring, ...]:

@@ -181,3 +181,14 @@ def test_clusters_that_share_a_colour_stand_far_apart():
 def test_a_group_in_two_heaps_has_its_middle_in_one_of_them():
     places = np.array([[0, 0], [0, 1], [10, 0], [10, 1], [10, 2], [5, 9]], float)
     assert typical_points(places, np.array([3, 3, 3, 3, 3, 8])) == {3: 3, 8: 5}
+
+
+def test_of_a_crowd_of_clusters_neighbours_share_a_colour():
+    turns = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    labels = [
+        MapLabel(f"c{number}", number, float(np.cos(turn)), float(np.sin(turn)))
+        for number, turn in enumerate(turns)
+    ]
+    (colouring,) = cluster_colouring(np.arange(60), labels)
+    changes = np.count_nonzero(np.diff([*colouring.tones, colouring.tones[0]]))
+    assert (len(set(colouring.tones)), changes) == (COLOURS, COLOURS)

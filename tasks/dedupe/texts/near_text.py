@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from schemas.errors import VecmillError
 from schemas.identity import item_ids
@@ -172,20 +174,17 @@ def _texts(place: np.ndarray, places: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _who(parts: list[TextPart], records: _Records) -> pl.DataFrame:
     """Source, key, size, time and id of the records, in their order."""
-    empty = pl.DataFrame(schema=_WHO)
-    frames, places = [empty], [np.empty(0, np.int64)]
-    for number in np.unique(records.part):
-        mine = np.flatnonzero(records.part == number)
-        frame = pl.read_parquet(parts[number].path, columns=list(_WHO))
-        frames.append(frame[records.position[mine]].cast(pl.Schema(_WHO)))
-        places.append(mine)
-    back = np.argsort(np.concatenate(places), kind="stable")
-    found = pl.concat(frames)[back]
+    found = [pl.DataFrame(schema=_WHO).to_arrow()]
+    starts = np.flatnonzero(np.diff(records.part, prepend=-1))  # records come part by part
+    for start, end in pairwise([*starts, len(records.part)]):
+        rows = pq.read_table(parts[records.part[start]].path, columns=list(_WHO), use_threads=False)
+        found.append(rows.take(pa.array(records.position[start:end])).cast(found[0].schema))
+    who = pl.DataFrame(pa.concat_tables(found))
     sources, keys = (
-        pa.chunked_array([found[name].to_arrow().cast(pa.string())]) for name in ("source", "key")
+        pa.chunked_array([who[name].to_arrow().cast(pa.string())]) for name in ("source", "key")
     )
     ids = item_ids(sources, keys, None)
-    return found.with_columns(pl.Series("id", ids))
+    return who.with_columns(pl.Series("id", ids))
 
 
 def _marks(
